@@ -1,0 +1,48 @@
+/* arch.h: the architectures that clla runs, each one a row of flags, and the numbers that a file gives for its row.
+ *
+ * All of them are the same decoder-only transformer: norm, attention, norm, gated feed-forward, with residuals. What
+ * differs is in `arch`; how large it is in `hyper`. Key names: GGUF specification, "<architecture>.block_count" etc. */
+#ifndef CLLA_ARCH_H
+#define CLLA_ARCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gguf.h"
+#include "status.h"
+
+typedef struct arch {
+    const char *name;          /* general.architecture */
+    bool rope_pairs_adjacent;  /* rotate (x0,x1),(x2,x3).. as Llama's GGUF files want; else (x0,x[d/2]).. ("neox") */
+    bool qk_norm;              /* RMS norm of each query and key head, before rope */
+    bool post_norms;           /* norms after attention and feed-forward too (Gemma 3) */
+    bool fused;                /* attn_qkv and gate+up in ffn_up come as one tensor each (Phi-3) */
+    bool gelu;                 /* tanh-approximated GELU in the gate, else SiLU */
+    bool embedding_scaled;     /* embeddings times sqrt(width) */
+    bool longrope;             /* rope factors for long and short contexts (Phi-3) */
+    uint32_t window_pattern;   /* with a sliding window: every n-th layer sees everything; 0: all layers are windowed */
+} arch;
+
+/* NULL when there is no such row. */
+const arch *arch_find(gguf_string name);
+
+typedef struct hyper {
+    uint32_t layers, width, heads, kv_heads, key_dim, value_dim, ff_width, vocabulary, context;
+    uint32_t rope_dim;             /* leading channels of a head that rotate; even */
+    float rope_base, rope_scale;   /* angle = position * rope_scale / rope_base^(2i/rope_dim) / factor_i */
+    float rope_base_local, rope_scale_local; /* the same in windowed layers */
+    float rope_magnitude;          /* cos and sin times this (longrope); 1 elsewhere */
+    uint32_t rope_original_context; /* longrope: contexts up to this use the short factors */
+    float norm_epsilon, attention_scale, embedding_scale;
+    uint32_t window;               /* tokens a windowed layer sees, itself included; 0: none */
+    uint32_t window_pattern;
+} hyper;
+
+/* Read and check the numbers. Values that this build cannot honour (experts, unknown rope scaling, heads that do not
+ * divide) are refused by name. */
+clla_status hyper_read(const gguf *g, const arch *a, hyper *h, clla_error *error);
+
+/* True when layer l sees only the last `window` tokens. */
+bool hyper_is_windowed(const hyper *h, uint32_t layer);
+
+#endif
