@@ -28,14 +28,16 @@ typedef struct layer {
 } layer;
 
 /* Where one tensor belongs. A vector (any type that unpacks) becomes f32; a matrix is packed for the kernels. */
+enum { SLOT_PARTS = 3 };
 typedef struct weight_slot {
     char name[48];
     uint32_t rows, cols;   /* vector: rows is 0, cols its length */
     bool optional, arrived;
-    const float **vector;  /* set when the tensor gets its home */
-    matrix *matrix;        /* likewise: type, rows, cols, data */
-    matrix *views[3];      /* fused tensors: consecutive rows of `matrix` that become matrices of their own */
-    uint32_t view_rows[3];
+    matrix home;           /* of a matrix: where the loader packs to */
+    float *values;         /* of a vector: where the loader unpacks to */
+    const float **vector;  /* the field of a layer or the model that values becomes */
+    matrix *parts[SLOT_PARTS]; /* the fields that home becomes: one, or (fused tensors) consecutive rows of it each */
+    uint32_t part_rows[SLOT_PARTS];
 } weight_slot;
 
 struct clla_model {
@@ -50,7 +52,6 @@ struct clla_model {
     const float *rope_factors;                           /* [rope_dim / 2], optional (Llama 3) */
     const float *rope_factors_long, *rope_factors_short; /* longrope */
     layer *layers;
-    matrix fused_qkv, fused_gate_up; /* scratch for slots with views; every layer's views hold what counts */
     weight_slot *slots;
     size_t slot_count;
     arena tables;          /* layers and slots */
@@ -63,8 +64,8 @@ struct clla_model {
  * what was built is freed by model_close. */
 clla_status model_configure(clla_model *m, bool vocabulary_only, clla_error *error);
 
-/* The slot of a tensor, or NULL; and its home, taken from a (a measure too): sets its vector or matrix. A matrix takes
- * matrix_bytes(type, rows, cols); fused ones set their views. `type` is the file's. */
+/* The slot of a tensor, or NULL. Its home, taken from a (a measure too): values, or home and the parts of it. `type` is
+ * the file's. */
 weight_slot *model_slot(clla_model *m, gguf_string name);
 void model_slot_place(weight_slot *slot, tensor_type type, arena *a);
 
