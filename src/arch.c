@@ -1,0 +1,175 @@
+/* arch.c: the table of architectures, and the reading of their numbers from a header. */
+#include "arch.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const arch archs[] = {
+    {.name = "llama", .rope_pairs_adjacent = true},
+    {.name = "qwen2"},
+    {.name = "qwen3", .qk_norm = true},
+    {.name = "gemma3", .qk_norm = true, .post_norms = true, .gelu = true, .embedding_scaled = true, .window_pattern = 6},
+    {.name = "phi3", .fused = true, .longrope = true},
+};
+
+const arch *arch_find(gguf_string name) {
+    for (size_t i = 0; i < sizeof archs / sizeof archs[0]; i++)
+        if (gguf_equals(name, archs[i].name)) return &archs[i];
+    return NULL;
+}
+
+/* Reads "<architecture>.<suffix>" keys; after the first failure the rest is skipped and the status stays. */
+typedef struct reader {
+    const gguf *g;
+    const arch *a;
+    clla_error *error;
+    clla_status status;
+} reader;
+
+static const char *key_of(const reader *r, const char *suffix, char key[96]) {
+    snprintf(key, 96, "%s.%s", r->a->name, suffix);
+    return key;
+}
+
+static uint32_t want_u32(reader *r, const char *suffix) {
+    char key[96];
+    uint32_t value = 0;
+    if (r->status == CLLA_OK) r->status = gguf_u32(r->g, key_of(r, suffix, key), &value, r->error);
+    return value;
+}
+
+static uint32_t u32_or(reader *r, const char *suffix, uint32_t fallback) {
+    char key[96];
+    uint32_t value = fallback;
+    if (r->status == CLLA_OK) r->status = gguf_u32_or(r->g, key_of(r, suffix, key), fallback, &value, r->error);
+    return value;
+}
+
+static float f32_or(reader *r, const char *suffix, float fallback) {
+    char key[96];
+    float value = fallback;
+    if (r->status == CLLA_OK) r->status = gguf_f32_or(r->g, key_of(r, suffix, key), fallback, &value, r->error);
+    return value;
+}
+
+/* A number that some files give once and some as an array of one value per layer: equal values are one value. */
+static uint32_t same_in_every_layer(reader *r, const char *suffix, uint32_t layers, uint32_t fallback) {
+    char key[96];
+    const gguf_entry *e = gguf_find(r->g, key_of(r, suffix, key));
+    if (r->status != CLLA_OK || !e || !e->is_array) return fallback ? u32_or(r, suffix, fallback) : want_u32(r, suffix);
+    double first = 0, value = 0;
+    for (uint64_t i = 0; i < e->count; i++) {
+        bool number = gguf_number_at(r->g, e, i, &value);
+        if (i == 0) first = value;
+        if (!number || value != first || value < 1 || value > UINT32_MAX)
+            r->status = clla_fail(r->error, CLLA_UNSUPPORTED_ARCHITECTURE,
+                                  "%s: layers of different sizes are not supported", key);
+    }
+    if (e->count != layers && r->status == CLLA_OK)
+        r->status = clla_fail(r->error, CLLA_BAD_FILE, "%s: want %u values, one per layer, got %llu", key, layers,
+                              (unsigned long long)e->count);
+    return r->status == CLLA_OK ? (uint32_t)first : 0;
+}
+
+static void read_sizes(reader *r, hyper *h) {
+    h->layers = want_u32(r, "block_count");
+    h->width = want_u32(r, "embedding_length");
+    h->context = want_u32(r, "context_length");
+    h->ff_width = same_in_every_layer(r, "feed_forward_length", h->layers, 0);
+    h->heads = same_in_every_layer(r, "attention.head_count", h->layers, 0);
+    h->kv_heads = same_in_every_layer(r, "attention.head_count_kv", h->layers, h->heads ? h->heads : 1);
+    uint32_t head_dim = h->heads ? h->width / h->heads : 0;
+    h->key_dim = u32_or(r, "attention.key_length", head_dim);
+    h->value_dim = u32_or(r, "attention.value_length", head_dim);
+    h->norm_epsilon = f32_or(r, "attention.layer_norm_rms_epsilon", 1e-5f);
+    h->window = u32_or(r, "attention.sliding_window", 0);
+    h->window_pattern = r->a->window_pattern;
+    if (r->a->window_pattern) h->window_pattern = u32_or(r, "attention.sliding_window_pattern", h->window_pattern);
+    h->embedding_scale = r->a->embedding_scaled ? sqrtf((float)h->width) : 1.0f;
+    /* Gemma 3 27B (62 layers) alone scales by width per head: Gemma 3 report, table 1 and its published code. */
+    bool by_width = r->a->embedding_scaled && h->layers == 62 && h->heads;
+    uint32_t scale_dim = by_width ? h->width / h->heads : h->key_dim;
+    h->attention_scale = scale_dim ? 1.0f / sqrtf((float)scale_dim) : 0;
+}
+
+static void read_scaling(reader *r, hyper *h) {
+    char key[96];
+    gguf_string kind;
+    if (r->status != CLLA_OK) return;
+    r->status = gguf_text_or(r->g, key_of(r, "rope.scaling.type", key), "none", &kind, r->error);
+    if (r->status != CLLA_OK || gguf_equals(kind, "none")) return;
+    bool longrope = r->a->longrope && (gguf_equals(kind, "longrope") || gguf_equals(kind, "su"));
+    if (gguf_equals(kind, "linear")) {
+        h->rope_scale = 1.0f / f32_or(r, "rope.scaling.factor", 1.0f);
+    } else if (!longrope) {
+        r->status = clla_fail(r->error, CLLA_UNSUPPORTED_ARCHITECTURE, "%s: rope scaling \"%.*s\" is not supported", key,
+                              (int)(kind.size < 40 ? kind.size : 40), kind.data);
+    }
+}
+
+static void read_rope(reader *r, hyper *h) {
+    h->rope_dim = u32_or(r, "rope.dimension_count", h->key_dim);
+    h->rope_base = f32_or(r, "rope.freq_base", 10000.0f);
+    h->rope_scale = 1.0f / f32_or(r, "rope.scale_linear", 1.0f);
+    read_scaling(r, h);
+    h->rope_base_local = r->a->window_pattern ? f32_or(r, "rope.freq_base_swa", 10000.0f) : h->rope_base;
+    h->rope_scale_local = r->a->window_pattern ? 1.0f : h->rope_scale;
+    h->rope_magnitude = f32_or(r, "rope.scaling.attn_factor", 1.0f);
+    h->rope_original_context = u32_or(r, "rope.scaling.original_context_length", h->context);
+    if (r->status == CLLA_OK && u32_or(r, "expert_count", 0) != 0)
+        r->status = clla_fail(r->error, CLLA_UNSUPPORTED_ARCHITECTURE, "%s.expert_count: mixtures of experts are not supported",
+                              r->a->name);
+}
+
+/* Products of two of these stay far below 2^53, so that sizes can be computed without care for overflow. */
+enum { SIZE_LIMIT = 1 << 20, LAYER_LIMIT = 1024 };
+
+static clla_status check(const hyper *h, const char *name, clla_error *error) {
+    const struct {
+        const char *what;
+        uint32_t value, limit;
+    } sizes[] = {
+        {"block_count", h->layers, LAYER_LIMIT},        {"embedding_length", h->width, SIZE_LIMIT},
+        {"feed_forward_length", h->ff_width, SIZE_LIMIT}, {"attention.head_count", h->heads, 4096},
+        {"attention.head_count_kv", h->kv_heads, 4096}, {"attention.key_length", h->key_dim, 4096},
+        {"attention.value_length", h->value_dim, 4096}, {"context_length", h->context, 1u << 30},
+        {"rope.dimension_count", h->rope_dim, 4096},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        if (sizes[i].value == 0 || sizes[i].value > sizes[i].limit)
+            return clla_fail(error, CLLA_BAD_FILE, "%s.%s is %u: want 1 to %u", name, sizes[i].what, sizes[i].value,
+                             sizes[i].limit);
+    if (h->heads % h->kv_heads)
+        return clla_fail(error, CLLA_BAD_FILE, "%s: %u heads do not divide among %u key/value heads", name, h->heads,
+                         h->kv_heads);
+    if (h->rope_dim % 2 || h->rope_dim > h->key_dim)
+        return clla_fail(error, CLLA_BAD_FILE, "%s.rope.dimension_count is %u: want an even number up to %u", name,
+                         h->rope_dim, h->key_dim);
+    const struct {
+        const char *what;
+        float value;
+    } numbers[] = {
+        {"rope.freq_base", h->rope_base}, {"rope.freq_base_swa", h->rope_base_local},
+        {"rope.scaling", h->rope_scale}, {"rope.scaling.attn_factor", h->rope_magnitude},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (!(numbers[i].value > 0 && isfinite(numbers[i].value)))
+            return clla_fail(error, CLLA_BAD_FILE, "%s.%s is not a positive number", name, numbers[i].what);
+    if (!(h->norm_epsilon >= 0 && h->norm_epsilon < 1))
+        return clla_fail(error, CLLA_BAD_FILE, "%s.attention.layer_norm_rms_epsilon is not between 0 and 1", name);
+    return CLLA_OK;
+}
+
+clla_status hyper_read(const gguf *g, const arch *a, hyper *h, clla_error *error) {
+    reader r = {g, a, error, CLLA_OK};
+    *h = (hyper){0};
+    read_sizes(&r, h);
+    read_rope(&r, h);
+    return r.status == CLLA_OK ? check(h, a->name, error) : r.status;
+}
+
+bool hyper_is_windowed(const hyper *h, uint32_t layer) {
+    if (h->window == 0) return false;
+    return h->window_pattern == 0 || layer % h->window_pattern != h->window_pattern - 1;
+}
