@@ -45,21 +45,22 @@ size_t memory_in_use(void) { return atomic_load(&in_use); }
 size_t memory_peak(void) { return atomic_load(&peak); }
 void memory_fail_at(long n) { atomic_store(&fail_at, n); }
 
-bool arena_open(arena *a, size_t size) {
+bool arena_open(arena *a, uint64_t size) {
     *a = (arena){0};
-    if (size == SIZE_MAX) return false;
-    a->base = memory_resize(NULL, size ? size : ARENA_ALIGN);
+    if (size == 0) size = ARENA_ALIGN;
+    if (size > SIZE_MAX) return false;
+    a->base = memory_resize(NULL, (size_t)size);
     if (!a->base) return false;
-    a->size = size ? size : ARENA_ALIGN;
-    memset(a->base, 0, a->size);
+    a->size = size;
+    memset(a->base, 0, (size_t)size);
     return true;
 }
 
-void *arena_take(arena *a, size_t count, size_t item) {
-    bool fits = item == 0 || count <= (SIZE_MAX - ARENA_ALIGN) / item;
-    size_t bytes = fits ? (count * item + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN : SIZE_MAX;
-    size_t start = a->used;
-    a->used = bytes < SIZE_MAX - start ? start + bytes : SIZE_MAX;
+void *arena_take(arena *a, uint64_t count, uint64_t item) {
+    bool fits = item == 0 || count <= (UINT64_MAX - ARENA_ALIGN) / item;
+    uint64_t bytes = fits ? (count * item + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN : UINT64_MAX;
+    uint64_t start = a->used;
+    a->used = bytes < UINT64_MAX - start ? start + bytes : UINT64_MAX;
     if (!a->base) return NULL;
     assert(a->used <= a->size && "an arena is laid out as it was measured");
     return a->base + start;

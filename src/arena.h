@@ -19,16 +19,16 @@ enum { ARENA_ALIGN = 64 }; /* every allocation starts on a cache line */
 
 typedef struct arena {
     uint8_t *base; /* NULL while measuring */
-    size_t size;   /* bytes at base */
-    size_t used;   /* bytes handed out, a multiple of ARENA_ALIGN; SIZE_MAX once a measure has overflowed */
+    uint64_t size; /* bytes at base */
+    uint64_t used; /* bytes handed out, a multiple of ARENA_ALIGN; UINT64_MAX once a measure has overflowed */
 } arena;
 
 /* Allocate size bytes, zeroed, and start the layout anew. False when there is no memory; the arena stays empty. */
-bool arena_open(arena *a, size_t size);
+bool arena_open(arena *a, uint64_t size);
 
 /* Hand out count * item bytes. Returns NULL while measuring, else never NULL: asking for more than was measured is
- * our own mistake (assert). Products that overflow make `used` SIZE_MAX, which arena_open refuses. */
-void *arena_take(arena *a, size_t count, size_t item);
+ * our own mistake (assert). A measure counts in 64 bits, so that a size beyond this build's memory can be told; arena_open refuses it. */
+void *arena_take(arena *a, uint64_t count, uint64_t item);
 
 /* Free the memory; safe on an empty arena. */
 void arena_close(arena *a);

@@ -12,11 +12,11 @@
 typedef struct slot_list {
     weight_slot *slots;
     size_t count;
+    weight_slot counted; /* what a slot is while counting: never read */
 } slot_list;
 
 static weight_slot *list_slot(slot_list *list, uint32_t rows, uint32_t cols, const char *format, va_list arguments) {
-    static weight_slot counted; /* never read */
-    weight_slot *slot = list->slots ? &list->slots[list->count] : &counted;
+    weight_slot *slot = list->slots ? &list->slots[list->count] : &list->counted;
     list->count++;
     if (!list->slots) return slot;
     *slot = (weight_slot){.rows = rows, .cols = cols};
@@ -91,7 +91,7 @@ static void list_feed_forward(slot_list *list, const arch *a, const hyper *h, la
 
 static void list_slots(slot_list *list, clla_model *m) {
     const hyper *h = &m->hyper;
-    static layer counted;
+    layer counted; /* only its fields' addresses are used, while counting */
     want_matrix(list, &m->embedding, h->vocabulary, h->width, "token_embd.weight");
     maybe(list, want_matrix(list, &m->output, h->vocabulary, h->width, "output.weight"));
     want_vector(list, &m->output_norm, h->width, "output_norm.weight");
@@ -165,8 +165,8 @@ static clla_status make_slots(clla_model *m, clla_error *error) {
     arena_take(&measure, m->hyper.layers, sizeof *m->layers);
     arena_take(&measure, count, sizeof *m->slots);
     if (!arena_open(&m->tables, measure.used))
-        return clla_fail(error, CLLA_OUT_OF_MEMORY, "no memory for the tables of %u layers (%zu bytes)", m->hyper.layers,
-                         measure.used);
+        return clla_fail(error, CLLA_OUT_OF_MEMORY, "no memory for the tables of %u layers (%llu bytes)", m->hyper.layers,
+                         (unsigned long long)measure.used);
     m->layers = arena_take(&m->tables, m->hyper.layers, sizeof *m->layers);
     m->slots = arena_take(&m->tables, count, sizeof *m->slots);
     m->slot_count = count;
