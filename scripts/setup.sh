@@ -43,12 +43,15 @@ refresh_lists() {
     lists_fresh=yes
 }
 
-# install HINT [-t RELEASE] PACKAGE...: HINT is what to do by hand where apt cannot be used.
+# install HINT PACKAGE...: HINT is what to do by hand where apt cannot be used. Once Debian 13's list is there (below),
+# packages come from it, so that they fit the C library that came with Emscripten.
+trixie_list=/etc/apt/sources.list.d/clla-trixie.sources
 install() {
     local hint=$1
     shift
     can_install || fail "$hint" "(no apt here, or not root: install it by hand, then run this again)"
     refresh_lists
+    [ ! -e "$trixie_list" ] || set -- -t trixie "$@"
     say "apt-get install $*"
     apt install -y --no-install-recommends "$@" >/dev/null || fail "apt-get install $* failed." "$hint"
 }
@@ -71,7 +74,7 @@ add_trixie() {
         awk -F'|' '$1 == "bookworm" && $2 == "main" { print $3; exit }')
     [ -n "$mirror" ] || fail "no Debian mirror found in the machine's package lists." "$emcc_hint"
     say "adding Debian 13 (trixie) from $mirror, pinned at priority 100"
-    "${as_root[@]}" tee /etc/apt/sources.list.d/clla-trixie.sources >/dev/null <<LIST
+    "${as_root[@]}" tee "$trixie_list" >/dev/null <<LIST
 Types: deb
 URIs: $mirror
 Suites: trixie
@@ -93,12 +96,8 @@ need_emscripten() {
     if ! emcc_is_good; then
         can_install || fail "$emcc_hint"
         [ -r /etc/os-release ] && . /etc/os-release
-        local release=()
-        if [ "${ID:-}-${VERSION_ID:-}" = debian-12 ]; then
-            [ -e /etc/apt/sources.list.d/clla-trixie.sources ] || add_trixie
-            release=(-t trixie)
-        fi
-        install "$emcc_hint" "${release[@]}" emscripten binaryen
+        [ "${ID:-}-${VERSION_ID:-}" != debian-12 ] || [ -e "$trixie_list" ] || add_trixie
+        install "$emcc_hint" emscripten binaryen
         hash -r
         emcc_is_good || fail "this system's Emscripten is too old ($(have emcc && emcc_version))." "$emcc_hint"
     fi
