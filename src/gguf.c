@@ -372,18 +372,19 @@ static clla_status sort_everything(gguf *g, clla_error *error) {
     return CLLA_OK;
 }
 
-static clla_status read_alignment(const gguf *g, uint64_t *alignment, clla_error *error) {
+static clla_status read_alignment(gguf *g, clla_error *error) {
     uint32_t value;
     clla_status status = gguf_u32_or(g, "general.alignment", ALIGNMENT_DEFAULT, &value, error);
     if (status) return status;
     if (value == 0 || (value & (value - 1)))
         return clla_fail(error, CLLA_BAD_FILE, "general.alignment is %u, which is not a power of two", value);
-    *alignment = value;
+    g->alignment = value;
     return CLLA_OK;
 }
 
 /* Offsets become offsets in the file; by_offset is sorted and stays so. */
-static clla_status place_tensors(gguf *g, uint64_t alignment, clla_error *error) {
+static clla_status place_tensors(gguf *g, clla_error *error) {
+    uint64_t alignment = g->alignment;
     g->data_start = g->data_end = (g->cursor + alignment - 1) / alignment * alignment;
     for (size_t i = 0; i < g->tensor_count; i++) {
         gguf_tensor *t = &g->tensors[g->by_offset[i] - g->tensors];
@@ -407,10 +408,9 @@ static clla_status place_tensors(gguf *g, uint64_t alignment, clla_error *error)
 static clla_status finish_header(gguf *g, clla_error *error) {
     trim(g);
     place_names(g);
-    uint64_t alignment = 0;
     clla_status status = sort_everything(g, error);
-    if (!status) status = read_alignment(g, &alignment, error);
-    if (!status) status = place_tensors(g, alignment, error);
+    if (!status) status = read_alignment(g, error);
+    if (!status) status = place_tensors(g, error);
     g->complete = !status;
     return status;
 }

@@ -18,21 +18,22 @@
 
 #include "status.h"
 
-typedef enum gguf_type { /* of metadata values; numbers are the format's */
-                         GGUF_UINT8,
-                         GGUF_INT8,
-                         GGUF_UINT16,
-                         GGUF_INT16,
-                         GGUF_UINT32,
-                         GGUF_INT32,
-                         GGUF_FLOAT32,
-                         GGUF_BOOL,
-                         GGUF_STRING,
-                         GGUF_ARRAY,
-                         GGUF_UINT64,
-                         GGUF_INT64,
-                         GGUF_FLOAT64,
-                         GGUF_TYPES
+/* The types of metadata values; the numbers are the format's. */
+typedef enum gguf_type {
+    GGUF_UINT8,
+    GGUF_INT8,
+    GGUF_UINT16,
+    GGUF_INT16,
+    GGUF_UINT32,
+    GGUF_INT32,
+    GGUF_FLOAT32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_UINT64,
+    GGUF_INT64,
+    GGUF_FLOAT64,
+    GGUF_TYPES
 } gguf_type;
 
 typedef struct gguf_string {
@@ -63,7 +64,8 @@ typedef struct gguf_tensor {
 typedef struct gguf {
     uint32_t version;
     bool complete;       /* the whole header is parsed */
-    uint64_t data_start; /* file offset of the data section, aligned to general.alignment */
+    uint32_t alignment;  /* general.alignment, or 32 */
+    uint64_t data_start; /* file offset of the data section, aligned */
     uint64_t data_end;   /* file offset just past the last tensor's last byte */
     gguf_entry *entries;
     size_t entry_count;

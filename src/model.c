@@ -140,7 +140,8 @@ void model_slot_place(weight_slot *slot, tensor_type type, arena *a) {
         *slot->vector = slot->values;
         return;
     }
-    uint8_t *data = arena_take(a, matrix_bytes(type, slot->rows, slot->cols), 1);
+    size_t groups = slot->rows / MATRIX_GROUP + (slot->rows % MATRIX_GROUP != 0);
+    uint8_t *data = arena_take(a, groups, matrix_group_bytes(type, slot->cols)); /* sees a product that overflows */
     slot->home = (matrix){type, slot->rows, slot->cols, data};
     if (data) place_parts(slot);
 }
