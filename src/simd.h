@@ -5,7 +5,11 @@
  * round once instead of twice; its integer operations are exact.
  *
  * f4_* work on f32x4, four floats; i4_* on i32x4, four 32-bit integers. Comparisons give masks: all bits set or none.
- * Loads and stores need no alignment beyond that of the element. */
+ * b16_* work on u8x16, sixteen bytes. Loads and stores need no alignment beyond that of the element.
+ *
+ * dot_* is the product that matrices are made of: a vector of codes, four rows by four columns, against four
+ * activations that all rows share, gives four row sums in four lanes. Each body keeps activations in the form that it
+ * multiplies best (dot_item), and tells how many bits a code may have (DOT_BITS). */
 #ifndef CLLA_SIMD_H
 #define CLLA_SIMD_H
 
@@ -15,7 +19,7 @@
 #if defined(__wasm_simd128__)
 
 #include <wasm_simd128.h>
-typedef v128_t f32x4, i32x4, i16x8, i8x16;
+typedef v128_t f32x4, i32x4, u8x16;
 
 #if defined(__wasm_relaxed_simd__)
 #define SIMD_NAME "relaxed"
@@ -64,14 +68,58 @@ static inline i32x4 i4_shr_zero(i32x4 a, int by) { return wasm_u32x4_shr(a, (uin
 static inline i32x4 i4_less(i32x4 a, i32x4 b) { return wasm_i32x4_lt(a, b); }
 static inline i32x4 i4_select(i32x4 mask, i32x4 yes, i32x4 no) { return wasm_v128_bitselect(yes, no, mask); }
 
+static inline u8x16 b16_load(const uint8_t *from) { return wasm_v128_load(from); }
+static inline u8x16 b16_splat(uint8_t a) { return wasm_u8x16_splat(a); }
+static inline u8x16 b16_and(u8x16 a, u8x16 b) { return wasm_v128_and(a, b); }
+static inline u8x16 b16_or(u8x16 a, u8x16 b) { return wasm_v128_or(a, b); }
+static inline u8x16 b16_shl(u8x16 a, int by) { return wasm_i16x8_shl(a, (uint32_t)by); } /* bits cross into the */
+static inline u8x16 b16_shr(u8x16 a, int by) { return wasm_u16x8_shr(a, (uint32_t)by); } /* byte beside: mask them */
+
+#if defined(__wasm_relaxed_simd__)
+
+enum { DOT_BITS = 7 };
+typedef int8_t dot_item;
+typedef u8x16 dot_codes;
+static inline u8x16 b16_lookup(u8x16 table, u8x16 at) { return wasm_i8x16_relaxed_swizzle(table, at); } /* at < 16 */
+static inline dot_codes dot_prepare(u8x16 codes) { return codes; }
+static inline i32x4 dot_add(i32x4 sum, dot_codes codes, const dot_item *x) {
+    return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(wasm_v128_load32_splat(x), codes, sum);
+}
+static inline void dot_store(dot_item *to, i32x4 a) {
+    v128_t halves = wasm_i16x8_narrow_i32x4(a, a);
+    wasm_v128_store32_lane(to, wasm_i8x16_narrow_i16x8(halves, halves), 0);
+}
+
+#else
+
+enum { DOT_BITS = 8 };
+typedef int16_t dot_item; /* four activations as 0 2 1 3: even and odd bytes of the codes become 16-bit lanes */
+typedef struct dot_codes {
+    v128_t even, odd;
+} dot_codes;
+static inline u8x16 b16_lookup(u8x16 table, u8x16 at) { return wasm_i8x16_swizzle(table, at); }
+static inline dot_codes dot_prepare(u8x16 codes) {
+    return (dot_codes){wasm_v128_and(codes, wasm_i16x8_splat(0xff)), wasm_u16x8_shr(codes, 8)};
+}
+static inline i32x4 dot_add(i32x4 sum, dot_codes codes, const dot_item *x) {
+    sum = wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(wasm_v128_load32_splat(x), codes.even));
+    return wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(wasm_v128_load32_splat(x + 2), codes.odd));
+}
+static inline void dot_store(dot_item *to, i32x4 a) {
+    a = wasm_i32x4_shuffle(a, a, 0, 2, 1, 3);
+    wasm_v128_store64_lane(to, wasm_i16x8_narrow_i32x4(a, a), 0);
+}
+
+#endif
+
 #else
 
 #define SIMD_NAME "scalar"
 typedef float f32x4 __attribute__((vector_size(16)));
 typedef int32_t i32x4 __attribute__((vector_size(16)));
 typedef uint32_t simd_u32x4 __attribute__((vector_size(16)));
-typedef int16_t i16x8 __attribute__((vector_size(16)));
-typedef int8_t i8x16 __attribute__((vector_size(16)));
+typedef uint16_t simd_u16x8 __attribute__((vector_size(16)));
+typedef uint8_t u8x16 __attribute__((vector_size(16)));
 
 static inline f32x4 f4_load(const float *from) {
     f32x4 a;
@@ -117,6 +165,35 @@ static inline i32x4 i4_shr_zero(i32x4 a, int by) { return (i32x4)((simd_u32x4)a 
 static inline i32x4 i4_less(i32x4 a, i32x4 b) { return (i32x4)(a < b); }
 static inline i32x4 i4_select(i32x4 mask, i32x4 yes, i32x4 no) { return (yes & mask) | (no & ~mask); }
 
+static inline u8x16 b16_load(const uint8_t *from) {
+    u8x16 a;
+    memcpy(&a, from, sizeof a);
+    return a;
+}
+static inline u8x16 b16_splat(uint8_t a) { return (u8x16){a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a}; }
+static inline u8x16 b16_and(u8x16 a, u8x16 b) { return a & b; }
+static inline u8x16 b16_or(u8x16 a, u8x16 b) { return a | b; }
+static inline u8x16 b16_shl(u8x16 a, int by) { return (u8x16)((simd_u16x8)a << by); }
+static inline u8x16 b16_shr(u8x16 a, int by) { return (u8x16)((simd_u16x8)a >> by); }
+static inline u8x16 b16_lookup(u8x16 table, u8x16 at) {
+    u8x16 found = table;
+    for (int i = 0; i < 16; i++) found[i] = table[at[i]];
+    return found;
+}
+
+enum { DOT_BITS = 8 };
+typedef int8_t dot_item;
+typedef u8x16 dot_codes;
+static inline dot_codes dot_prepare(u8x16 codes) { return codes; }
+static inline i32x4 dot_add(i32x4 sum, dot_codes codes, const dot_item *x) {
+    for (int row = 0; row < 4; row++)
+        for (int k = 0; k < 4; k++) sum[row] += codes[4 * row + k] * x[k];
+    return sum;
+}
+static inline void dot_store(dot_item *to, i32x4 a) {
+    for (int k = 0; k < 4; k++) to[k] = (dot_item)a[k];
+}
+
 /* b where it is larger, else a: also when one of them is NaN. */
 static inline f32x4 f4_max(f32x4 a, f32x4 b) { return f4_of_bits(i4_select(f4_less(a, b), (i32x4)b, (i32x4)a)); }
 static inline f32x4 f4_min(f32x4 a, f32x4 b) { return f4_of_bits(i4_select(f4_less(b, a), (i32x4)b, (i32x4)a)); }
@@ -149,16 +226,20 @@ static inline i32x4 i4_round(f32x4 a) {
     return i4_sub(i4_of_bits(f4_add(a, f4_splat(0x1.8p23f))), i4_splat(0x4b400000));
 }
 
-/* Four halves, exactly, as f32_of_f16 (f16.h) does one; f4_load_f16_finite is for numbers known to be finite. */
+/* Four halves that are finite. Processors are slow where a half is subnormal (below 6.1e-5), and right. */
 static inline f32x4 f4_load_f16_finite(const uint16_t *from) {
     i32x4 bits = i4_shl(i4_load_i16((const int16_t *)from), 13);
     return f4_mul(f4_of_bits(i4_and(bits, i4_splat((int32_t)0x8fffe000u))), f4_splat(0x1p112f));
 }
 
+/* Four halves, exactly, as f32_of_f16 (f16.h) does one; no step of it meets a subnormal float. */
 static inline f32x4 f4_load_f16(const uint16_t *from) {
-    i32x4 magnitude = i4_and(i4_load_u16(from), i4_splat(0x7fff));
-    i32x4 special = i4_and(i4_less(i4_splat(0x7bff), magnitude), i4_splat(0x7f800000));
-    return f4_of_bits(i4_or(i4_of_bits(f4_load_f16_finite(from)), special));
+    i32x4 half = i4_load_u16(from), magnitude = i4_and(half, i4_splat(0x7fff));
+    i32x4 bits = i4_add(i4_shl(magnitude, 13), i4_splat(0x38000000)); /* exponents: 15 becomes 127 */
+    i32x4 small = i4_of_bits(f4_mul(f4_from_i4(magnitude), f4_splat(0x1p-24f)));
+    bits = i4_select(i4_less(magnitude, i4_splat(0x400)), small, bits);
+    bits = i4_or(bits, i4_and(i4_less(i4_splat(0x7bff), magnitude), i4_splat(0x7f800000)));
+    return f4_of_bits(i4_or(bits, i4_shl(i4_and(half, i4_splat(0x8000)), 16)));
 }
 
 /* Round to nearest even, as f16_of_f32 (f16.h) does one. */
@@ -171,6 +252,11 @@ static inline void f4_store_f16(uint16_t *to, f32x4 a) {
     half = i4_select(i4_less(i4_splat(0x477fefff), magnitude), i4_splat(0x7c00), half);
     half = i4_select(i4_less(i4_splat(0x7f800000), magnitude), i4_splat(0x7e00), half);
     i4_store_u16(to, i4_or(half, i4_and(i4_shr_zero(bits, 16), i4_splat(0x8000))));
+}
+
+/* (a >> from) & mask in each byte; a negative `from` shifts left. */
+static inline u8x16 b16_field(u8x16 a, int from, uint8_t mask) {
+    return b16_and(from < 0 ? b16_shl(a, -from) : b16_shr(a, from), b16_splat(mask));
 }
 
 static inline f32x4 f4_load_bf16(const uint16_t *from) { return f4_of_bits(i4_shl(i4_load_u16(from), 16)); }
