@@ -1,0 +1,183 @@
+/* ops.c: the operations on the processor: each one a loop over tokens or over rows of weights, given to the pool. */
+#include "ops.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "vector.h"
+
+tensor tensor_layout(uint32_t rows, uint32_t cols, arena *a) {
+    return (tensor){arena_take(a, (uint64_t)rows * cols, sizeof(float)), rows, cols};
+}
+
+void ops_layout(ops *o, threads *pool, uint32_t rows, uint32_t cols, arena *a) {
+    *o = (ops){pool, arena_take(a, columns_bytes(rows, cols), 1)};
+}
+
+tensor tensor_rows(tensor t, uint32_t rows) {
+    assert(rows <= t.rows);
+    t.rows = rows;
+    return t;
+}
+
+static float *row_of(tensor t, uint32_t row) { return t.data + (size_t)row * t.cols; }
+
+/* ---- token by token ------------------------------------------------------------------------------------------ */
+
+typedef struct embed_loop {
+    tensor y;
+    const matrix *embedding;
+    const int32_t *ids;
+    float scale;
+} embed_loop;
+
+static void embed_tokens(void *context, uint32_t begin, uint32_t end, uint32_t worker) {
+    const embed_loop *l = context;
+    (void)worker;
+    for (uint32_t i = begin; i < end; i++) {
+        matrix_row(l->embedding, (uint32_t)l->ids[i], row_of(l->y, i));
+        if (l->scale != 1.0f) vector_scale(row_of(l->y, i), l->scale, l->y.cols);
+    }
+}
+
+void ops_embed(const ops *o, tensor y, const matrix *embedding, const int32_t *ids, float scale) {
+    assert(y.cols == embedding->cols);
+    embed_loop l = {y, embedding, ids, scale};
+    threads_run(o->pool, y.rows, 1, embed_tokens, &l);
+}
+
+typedef struct norm_loop {
+    tensor y, x;
+    const float *weight;
+    float epsilon;
+    uint32_t dim;
+} norm_loop;
+
+static void norm_tokens(void *context, uint32_t begin, uint32_t end, uint32_t worker) {
+    const norm_loop *l = context;
+    (void)worker;
+    for (uint32_t i = begin; i < end; i++)
+        for (uint32_t c = 0; c < l->x.cols; c += l->dim)
+            vector_norm(row_of(l->x, i) + c, l->weight, l->dim, l->epsilon, row_of(l->y, i) + c);
+}
+
+void ops_norm(const ops *o, tensor y, tensor x, const float *weight, float epsilon) {
+    assert(y.rows == x.rows && y.cols == x.cols);
+    norm_loop l = {y, x, weight, epsilon, x.cols};
+    threads_run(o->pool, x.rows, 4, norm_tokens, &l);
+}
+
+void ops_norm_heads(const ops *o, tensor x, uint32_t dim, const float *weight, float epsilon) {
+    assert(x.cols % dim == 0);
+    norm_loop l = {x, x, weight, epsilon, dim};
+    threads_run(o->pool, x.rows, 4, norm_tokens, &l);
+}
+
+typedef struct rope_loop {
+    tensor x;
+    const float *cosine, *sine;
+    uint32_t dim, half;
+    bool adjacent;
+} rope_loop;
+
+static void rope_tokens(void *context, uint32_t begin, uint32_t end, uint32_t worker) {
+    const rope_loop *l = context;
+    (void)worker;
+    for (uint32_t i = begin; i < end; i++)
+        for (uint32_t c = 0; c < l->x.cols; c += l->dim)
+            vector_rope(row_of(l->x, i) + c, l->half, l->cosine + (size_t)i * l->half, l->sine + (size_t)i * l->half,
+                        l->adjacent);
+}
+
+void ops_rope(const ops *o, tensor x, uint32_t dim, const float *cosine, const float *sine, uint32_t half,
+              bool adjacent) {
+    assert(x.cols % dim == 0 && 2 * half <= dim);
+    rope_loop l = {x, cosine, sine, dim, half, adjacent};
+    threads_run(o->pool, x.rows, 4, rope_tokens, &l);
+}
+
+typedef struct pair_loop {
+    tensor y, x;
+    void (*function)(float *y, const float *x, uint32_t n);
+} pair_loop;
+
+static void pair_tokens(void *context, uint32_t begin, uint32_t end, uint32_t worker) {
+    const pair_loop *l = context;
+    (void)worker;
+    for (uint32_t i = begin; i < end; i++) l->function(row_of(l->y, i), row_of(l->x, i), l->x.cols);
+}
+
+static void run_pairs(const ops *o, tensor y, tensor x, void (*function)(float *, const float *, uint32_t)) {
+    assert(y.rows == x.rows && y.cols == x.cols);
+    pair_loop l = {y, x, function};
+    threads_run(o->pool, x.rows, 4, pair_tokens, &l);
+}
+
+void ops_gate(const ops *o, tensor gate, tensor up, bool gelu) {
+    run_pairs(o, gate, up, gelu ? vector_gelu_gate : vector_silu_gate);
+}
+
+void ops_add(const ops *o, tensor y, tensor x) { run_pairs(o, y, x, vector_add); }
+
+void ops_pick(const ops *o, tensor y, tensor x, const uint32_t *at) {
+    (void)o;
+    assert(y.cols == x.cols);
+    for (uint32_t i = 0; i < y.rows; i++) memcpy(row_of(y, i), row_of(x, at[i]), x.cols * sizeof(float));
+}
+
+/* ---- products ------------------------------------------------------------------------------------------------ */
+
+static void pack_columns(void *context, uint32_t begin, uint32_t end, uint32_t worker) {
+    (void)worker;
+    columns_pack(context, begin, end);
+}
+
+/* The groups of four rows of all products stand in one row of items, so that one loop serves them all. */
+typedef struct multiply_loop {
+    const columns *x;
+    const product *products;
+    uint32_t count;
+} multiply_loop;
+
+static uint32_t groups_of(const product *p) { return (p->w->rows + MATRIX_GROUP - 1) / MATRIX_GROUP; }
+
+static void add_bias(const product *p, uint32_t group, uint32_t group_end) {
+    uint32_t first = group * MATRIX_GROUP, end = group_end * MATRIX_GROUP;
+    if (end > p->w->rows) end = p->w->rows;
+    for (uint32_t i = 0; i < p->y.rows; i++) vector_add(row_of(p->y, i) + first, p->bias + first, end - first);
+}
+
+static void multiply_groups(void *context, uint32_t begin, uint32_t end, uint32_t worker) {
+    const multiply_loop *l = context;
+    uint32_t start = 0; /* the item that is group 0 of product i */
+    (void)worker;
+    for (uint32_t i = 0; i < l->count; start += groups_of(&l->products[i++])) {
+        const product *p = &l->products[i];
+        uint32_t first = begin > start ? begin - start : 0, last = end > start ? end - start : 0;
+        if (last > groups_of(p)) last = groups_of(p);
+        if (first >= last) continue;
+        matrix_multiply(p->w, l->x, first, last, p->y.data, p->y.cols);
+        if (p->bias) add_bias(p, first, last);
+    }
+}
+
+/* Pieces of about this many bytes of weights: small enough to share evenly and to stay in the cache over all columns. */
+enum { PIECE_BYTES = 64 * 1024, PIECE_GROUPS = 4 };
+
+static uint32_t grain_of(const matrix *w) {
+    size_t groups = PIECE_BYTES / matrix_group_bytes(w->type, w->cols);
+    return groups < PIECE_GROUPS ? PIECE_GROUPS : (uint32_t)groups;
+}
+
+void ops_multiply(const ops *o, tensor x, const product *products, uint32_t count) {
+    columns c = {x.data, x.rows, x.cols, o->packed};
+    threads_run(o->pool, x.rows, 4, pack_columns, &c);
+    uint32_t groups = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        assert(products[i].w->cols == x.cols && products[i].y.cols == products[i].w->rows &&
+               products[i].y.rows == x.rows);
+        groups += groups_of(&products[i]);
+    }
+    multiply_loop l = {&c, products, count};
+    threads_run(o->pool, groups, grain_of(products[0].w), multiply_groups, &l);
+}
