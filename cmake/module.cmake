@@ -1,20 +1,19 @@
 # The WebAssembly module and its loader for JavaScript: js/wasm/clla-<variant>.{js,wasm}, an ES module whose default
 # export makes an instance.
 #
-# What it exports is what src/wasm_api.c marks with CLLA_EXPORT: that file is the only list.
+# What it exports is what src/wasm_api.c marks with CLLA_EXPORT, at the beginning of a line: that file is the only list.
 
 set(api ${CMAKE_CURRENT_SOURCE_DIR}/src/wasm_api.c)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${api})
-file(READ ${api} api_text)
-string(REGEX MATCHALL "CLLA_EXPORT[ \n][^();#]*\\(" declarations "${api_text}")
+file(STRINGS ${api} declarations REGEX "^CLLA_EXPORT ")
 set(exports "")
 foreach(declaration ${declarations})
-  string(REGEX REPLACE "^.*[ *]([A-Za-z0-9_]+)\\($" "_\\1" name "${declaration}")
+  string(REGEX REPLACE "^[^(]*[ *]([A-Za-z0-9_]+)\\(.*$" "_\\1" name "${declaration}")
   list(APPEND exports ${name})
 endforeach()
 list(JOIN exports "," exports)
 if(NOT exports)
-  message(FATAL_ERROR "src/wasm_api.c marks no function with CLLA_EXPORT")
+  message(FATAL_ERROR "src/wasm_api.c has no line that begins with CLLA_EXPORT")
 endif()
 
 add_executable(module ${api})

@@ -1,0 +1,420 @@
+/* main_wasi.c: a small command line on the public C interface, for WASI runtimes and as a native program.
+ *
+ *     clla complete MODEL -p TEXT [options]      write on from TEXT
+ *     clla tokenize MODEL (-p TEXT | --file F)   the ids of a text; reads the file's header only
+ *     clla inspect  MODEL [--ctx N --kv SPEC]    what the model is and what a context costs; header only
+ *
+ * With --json it prints the same objects as the command line in js/. Exit status: 0 done, 1 it failed (one sentence on
+ * stderr says why), 2 the command line is wrong. Chats, templates, progress and downloads are js/'s. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arena.h"
+#include "clla.h"
+#include "platform.h"
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, PIECE = 1 << 20 };
+
+typedef struct command_line {
+    const char *command, *model, *prompt, *file, *kv;
+    double max_tokens, temp, seed, ctx, threads; /* checked to be in range; max_tokens < 0: until the context is full */
+    bool json, ignore_eos, bos, special;
+} command_line;
+
+/* ---- the command line --------------------------------------------------------------------------------------- */
+
+static const char usage[] =
+    "usage: clla complete MODEL -p TEXT [--max-tokens N] [--temp T] [--seed N] [--ctx N] [--kv SPEC]\n"
+    "                     [--threads N] [--ignore-eos] [--json]\n"
+    "       clla tokenize MODEL (-p TEXT | --file F) [--bos] [--special] [--json]\n"
+    "       clla inspect MODEL [--ctx N] [--kv SPEC] [--json]\n";
+
+typedef struct option {
+    const char *name, *commands; /* commands it belongs to, by first letter */
+    enum { OPTION_FLAG, OPTION_TEXT, OPTION_NUMBER, OPTION_WHOLE } kind;
+    double least, most;
+    void *value; /* bool, const char *, double, double */
+} option;
+
+static int wrong(const char *format, const char *what) {
+    fprintf(stderr, "clla: ");
+    fprintf(stderr, format, what);
+    fprintf(stderr, "\n%s", usage);
+    return EXIT_USAGE;
+}
+
+static bool read_number(const option *o, const char *text) {
+    char *end;
+    errno = 0;
+    const double number = strtod(text, &end);
+    if (end == text || *end != '\0' || errno != 0 || !(number >= o->least && number <= o->most)) return false;
+    if (o->kind == OPTION_WHOLE && number != floor(number)) return false;
+    *(double *)o->value = number;
+    return true;
+}
+
+/* Reads the option at arguments[*at] and its value, and moves *at to the last word read. */
+static int read_option(const option *options, size_t count, const char *command, char **arguments, int n, int *at) {
+    const char *name = arguments[*at];
+    const option *o = NULL;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(options[i].name, name) == 0 && strchr(options[i].commands, command[0])) o = &options[i];
+    if (o == NULL) return wrong("this command has no option %s", name);
+    if (o->kind == OPTION_FLAG) {
+        *(bool *)o->value = true;
+        return EXIT_DONE;
+    }
+    if (++*at == n) return wrong("%s needs a value", name);
+    if (o->kind == OPTION_TEXT) *(const char **)o->value = arguments[*at];
+    else if (!read_number(o, arguments[*at])) return wrong("%s: the value is not a number it can have", name);
+    return EXIT_DONE;
+}
+
+static int read_command_line(int n, char **arguments, command_line *c) {
+    const option options[] = {
+        {"-p", "ct", OPTION_TEXT, 0, 0, &c->prompt},
+        {"--prompt", "ct", OPTION_TEXT, 0, 0, &c->prompt},
+        {"--file", "t", OPTION_TEXT, 0, 0, &c->file},
+        {"--kv", "ci", OPTION_TEXT, 0, 0, &c->kv},
+        {"--ctx", "ci", OPTION_WHOLE, 1, UINT32_MAX, &c->ctx},
+        {"--max-tokens", "c", OPTION_WHOLE, 0, UINT32_MAX, &c->max_tokens},
+        {"--temp", "c", OPTION_NUMBER, 0, 100, &c->temp},
+        {"--seed", "c", OPTION_WHOLE, 0, 9007199254740991.0, &c->seed},
+        {"--threads", "c", OPTION_WHOLE, 1, 256, &c->threads},
+        {"--ignore-eos", "c", OPTION_FLAG, 0, 0, &c->ignore_eos},
+        {"--bos", "t", OPTION_FLAG, 0, 0, &c->bos},
+        {"--special", "t", OPTION_FLAG, 0, 0, &c->special},
+        {"--json", "cti", OPTION_FLAG, 0, 0, &c->json},
+    };
+    if (n < 2) return wrong("%s", "which command?");
+    c->command = arguments[1];
+    if (strcmp(c->command, "complete") && strcmp(c->command, "tokenize") && strcmp(c->command, "inspect"))
+        return wrong("there is no command %s", c->command);
+    for (int at = 2; at < n; at++) {
+        int status = EXIT_DONE;
+        if (arguments[at][0] == '-')
+            status = read_option(options, sizeof options / sizeof *options, c->command, arguments, n, &at);
+        else if (c->model == NULL) c->model = arguments[at];
+        else status = wrong("one model is enough; what is %s?", arguments[at]);
+        if (status != EXIT_DONE) return status;
+    }
+    if (c->model == NULL) return wrong("%s needs a model file", c->command);
+    if (c->command[0] == 'c' && c->prompt == NULL) return wrong("%s needs -p TEXT", c->command);
+    if (c->command[0] == 't' && (c->prompt == NULL) == (c->file == NULL))
+        return wrong("%s needs either -p TEXT or --file F", c->command);
+    return EXIT_DONE;
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------ */
+
+static clla_status no_memory(const char *what, size_t size, clla_error *error) {
+    return clla_fail(error, CLLA_OUT_OF_MEMORY, "no memory for %s (%zu bytes)", what, size);
+}
+
+static clla_status open_file(const char *path, FILE **file, clla_error *error) {
+    *file = fopen(path, "rb");
+    if (*file == NULL) return clla_fail(error, CLLA_BAD_FILE, "%s: %s", path, strerror(errno));
+    return CLLA_OK;
+}
+
+/* The name of part number `part` (from 1) of the split file whose first part is `first`. */
+static clla_status part_path(const char *first, uint32_t part, uint32_t parts, char *path, size_t capacity,
+                             clla_error *error) {
+    char first_end[32], end[32];
+    snprintf(first_end, sizeof first_end, "-%05u-of-%05u.gguf", 1u, (unsigned)parts);
+    snprintf(end, sizeof end, "-%05u-of-%05u.gguf", (unsigned)part, (unsigned)parts);
+    const size_t size = strlen(first), end_size = strlen(first_end);
+    if (size < end_size || strcmp(first + size - end_size, first_end) != 0)
+        return clla_fail(error, CLLA_BAD_FILE, "%s: the model is in %u files; the first must end in %s", first,
+                         (unsigned)parts, first_end);
+    if (size + sizeof end > capacity) return clla_fail(error, CLLA_BAD_ARGUMENT, "%s: the path is too long", first);
+    snprintf(path, capacity, "%.*s%s", (int)(size - end_size), first, end);
+    return CLLA_OK;
+}
+
+/* Push one file into the loader; header_only stops when the header is there. */
+static clla_status feed_file(clla_loader *loader, const char *path, bool header_only, uint8_t *piece,
+                             clla_error *error) {
+    FILE *file;
+    clla_load_progress progress = {0};
+    clla_status status = open_file(path, &file, error);
+    if (status != CLLA_OK) return status;
+    while (status == CLLA_OK && !(header_only && progress.header_complete)) {
+        const size_t n = fread(piece, 1, PIECE, file);
+        if (n == 0) break;
+        status = clla_loader_feed(loader, piece, n, error);
+        clla_loader_progress(loader, &progress);
+    }
+    if (status == CLLA_OK && ferror(file)) status = clla_fail(error, CLLA_BAD_FILE, "%s: %s", path, strerror(errno));
+    fclose(file);
+    return status;
+}
+
+static clla_status feed_parts(clla_loader *loader, const command_line *c, bool header_only, uint8_t *piece,
+                              clla_error *error) {
+    char path[4096];
+    clla_load_progress progress = {0};
+    clla_status status = feed_file(loader, c->model, header_only, piece, error);
+    clla_loader_progress(loader, &progress);
+    for (uint32_t part = 2; status == CLLA_OK && !header_only && part <= progress.parts; part++) {
+        status = part_path(c->model, part, progress.parts, path, sizeof path, error);
+        if (status == CLLA_OK) status = clla_loader_next_part(loader, error);
+        if (status == CLLA_OK) status = feed_file(loader, path, false, piece, error);
+    }
+    return status;
+}
+
+static clla_status load(const command_line *c, bool header_only, clla_model **model, clla_error *error) {
+    const clla_model_options options = {.threads = (uint32_t)c->threads, .vocabulary_only = header_only};
+    clla_loader *loader = NULL;
+    uint8_t *piece = memory_resize(NULL, PIECE);
+    clla_status status = piece == NULL ? no_memory("reading", PIECE, error)
+                                       : clla_loader_create(&options, &loader, error);
+    if (status == CLLA_OK) status = feed_parts(loader, c, header_only, piece, error);
+    memory_resize(piece, 0);
+    if (status == CLLA_OK) return clla_loader_finish(loader, model, error);
+    clla_loader_free(loader);
+    return status;
+}
+
+/* A whole file as text, in memory_resize's memory. */
+static clla_status read_text(const char *path, char **text, size_t *size, clla_error *error) {
+    FILE *file;
+    size_t capacity = 0, n = 0;
+    clla_status status = open_file(path, &file, error);
+    *text = NULL;
+    *size = 0;
+    if (status != CLLA_OK) return status;
+    do {
+        *size += n;
+        if (*size == capacity) {
+            capacity = 2 * capacity + PIECE;
+            char *grown = memory_resize(*text, capacity);
+            if (grown == NULL) status = no_memory("the text", capacity, error);
+            else *text = grown;
+        }
+    } while (status == CLLA_OK && (n = fread(*text + *size, 1, capacity - *size, file)) > 0);
+    if (status == CLLA_OK && ferror(file)) status = clla_fail(error, CLLA_BAD_FILE, "%s: %s", path, strerror(errno));
+    fclose(file);
+    return status;
+}
+
+static clla_status tokenize(const clla_model *model, const char *text, size_t size, unsigned flags, int32_t **ids,
+                            size_t *count, clla_error *error) {
+    clla_status status = clla_tokenize(model, text, size, flags, NULL, 0, count, error);
+    if (status != CLLA_OK) return status;
+    *ids = memory_resize(NULL, (*count + 1) * sizeof **ids);
+    if (*ids == NULL) return no_memory("the tokens", *count * sizeof **ids, error);
+    return clla_tokenize(model, text, size, flags, *ids, *count, count, error);
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------ */
+
+static void print_ids(const char *name, const int32_t *ids, size_t count) {
+    printf("\"%s\":[", name);
+    for (size_t i = 0; i < count; i++) printf("%s%d", i ? "," : "", (int)ids[i]);
+    printf("]");
+}
+
+static void print_json_text(const char *text, size_t size) {
+    putchar('"');
+    for (size_t i = 0; i < size; i++) {
+        const unsigned char c = (unsigned char)text[i];
+        if (c == '"' || c == '\\') printf("\\%c", c);
+        else if (c == '\n') printf("\\n");
+        else if (c < 0x20 || c == 0x7f) printf("\\u%04x", c);
+        else putchar(c);
+    }
+    putchar('"');
+}
+
+/* ---- tokenize ----------------------------------------------------------------------------------------------- */
+
+static clla_status run_tokenize(const command_line *c, clla_error *error) {
+    clla_model *model = NULL;
+    char *text = NULL;
+    int32_t *ids = NULL;
+    size_t size = c->prompt ? strlen(c->prompt) : 0, count = 0;
+    const unsigned flags = (c->bos ? CLLA_BOS : 0u) | (c->special ? CLLA_SPECIAL : 0u);
+    clla_status status = load(c, true, &model, error);
+    if (status == CLLA_OK && c->file) status = read_text(c->file, &text, &size, error);
+    if (status == CLLA_OK) status = tokenize(model, text ? text : c->prompt, size, flags, &ids, &count, error);
+    if (status == CLLA_OK && c->json) {
+        printf("{");
+        print_ids("ids", ids, count);
+        printf("}\n");
+    } else if (status == CLLA_OK) {
+        for (size_t i = 0; i < count; i++) printf("%d\n", (int)ids[i]);
+    }
+    memory_resize(ids, 0);
+    memory_resize(text, 0);
+    clla_model_free(model);
+    return status;
+}
+
+/* ---- inspect ------------------------------------------------------------------------------------------------ */
+
+static clla_status print_model(const clla_model *model, bool json, clla_error *error) {
+    const size_t size = clla_model_info(model, NULL, 0);
+    char *info = memory_resize(NULL, size + 1);
+    if (info == NULL) return no_memory("the description", size, error);
+    clla_model_info(model, info, size);
+    printf(json ? "{\"model\":%.*s" : "%.*s\n", (int)size, info);
+    memory_resize(info, 0);
+    return CLLA_OK;
+}
+
+static void print_session(const clla_session_size *size, bool json) {
+    if (json)
+        printf(",\"session\":{\"cache_bytes\":%llu,\"scratch_bytes\":%llu,\"bytes_per_token\":%llu}",
+               (unsigned long long)size->cache, (unsigned long long)size->scratch,
+               (unsigned long long)size->bytes_per_token);
+    else
+        printf("cache %llu bytes (%llu a token), scratch %llu bytes\n", (unsigned long long)size->cache,
+               (unsigned long long)size->bytes_per_token, (unsigned long long)size->scratch);
+}
+
+/* A file that holds a vocabulary only has no sessions; that is an error only where a person asked for one. */
+static clla_status run_inspect(const command_line *c, clla_error *error) {
+    const clla_session_options options = {.context = (uint32_t)c->ctx, .kv = c->kv};
+    clla_model *model = NULL;
+    clla_session_size size = {0};
+    clla_status status = load(c, true, &model, error);
+    if (status == CLLA_OK) {
+        const clla_status sized = clla_session_bytes(model, &options, &size, error);
+        if (c->kv || c->ctx > 0) status = sized;
+        if (status == CLLA_OK) status = print_model(model, c->json, error);
+        if (status == CLLA_OK && sized == CLLA_OK) print_session(&size, c->json);
+        if (status == CLLA_OK && c->json) printf("}\n");
+    }
+    clla_model_free(model);
+    return status;
+}
+
+/* ---- complete ----------------------------------------------------------------------------------------------- */
+
+typedef struct completion {
+    const command_line *line;
+    clla_model *model;
+    clla_session *session;
+    clla_sampler *sampler;
+    int32_t *prompt_ids, *ids;
+    size_t prompt_count, count, limit;
+    char *text; /* the whole reply, for --json; else one piece */
+    size_t text_size;
+    const char *finish_reason;
+    double started, loaded, prefilled, ended; /* milliseconds */
+} completion;
+
+static clla_status open_completion(completion *d, clla_error *error) {
+    const command_line *c = d->line;
+    const clla_session_options options = {.context = (uint32_t)c->ctx, .kv = c->kv};
+    const clla_sampler_options sampling = {.temperature = (float)c->temp, .seed = (uint64_t)c->seed};
+    clla_status status = load(c, false, &d->model, error);
+    d->loaded = platform_milliseconds();
+    if (status == CLLA_OK)
+        status = tokenize(d->model, c->prompt, strlen(c->prompt), CLLA_SPECIAL | CLLA_BOS_IF_WANTED, &d->prompt_ids,
+                          &d->prompt_count, error);
+    if (status == CLLA_OK && d->prompt_count == 0)
+        status = clla_fail(error, CLLA_BAD_ARGUMENT, "the prompt is empty, and the model has no token to begin with");
+    if (status == CLLA_OK) status = clla_session_create(d->model, &options, &d->session, error);
+    if (status == CLLA_OK)
+        status = clla_sampler_create(&sampling, clla_model_vocabulary(d->model), &d->sampler, error);
+    return status;
+}
+
+/* How many tokens there will be at most, and memory for them: the last one needs no room in the context. */
+static clla_status take_room(completion *d, clla_error *error) {
+    const size_t piece = clla_detokenize_room(d->model);
+    d->limit = clla_session_context(d->session) - clla_session_length(d->session) + 1u;
+    if (d->line->max_tokens >= 0 && d->line->max_tokens < (double)d->limit) d->limit = (size_t)d->line->max_tokens;
+    d->ids = memory_resize(NULL, (d->limit + 1) * sizeof *d->ids);
+    d->text = memory_resize(NULL, d->line->json ? (d->limit + 1) * piece : piece);
+    if (d->ids == NULL || d->text == NULL) return no_memory("the reply", d->limit * (piece + sizeof *d->ids), error);
+    return CLLA_OK;
+}
+
+/* Text that is complete with this token (-1: the end): kept for --json, else printed at once. */
+static void take_text(completion *d, clla_text_stream *stream, int32_t id) {
+    const size_t size = clla_detokenize(d->model, stream, id, false, d->text + d->text_size);
+    if (d->line->json) {
+        d->text_size += size;
+    } else {
+        fwrite(d->text, 1, size, stdout);
+        fflush(stdout);
+    }
+}
+
+static clla_status generate(completion *d, clla_error *error) {
+    clla_text_stream stream = {0};
+    const float *logits = NULL;
+    clla_status status = clla_session_eval(d->session, d->prompt_ids, d->prompt_count, &logits, error);
+    d->prefilled = platform_milliseconds();
+    if (status == CLLA_OK) status = take_room(d, error);
+    if (status != CLLA_OK) return status;
+    for (size_t i = 0; i < d->prompt_count; i++) clla_sampler_accept(d->sampler, d->prompt_ids[i]);
+    d->finish_reason = "length";
+    while (d->count < d->limit) {
+        const int32_t id = clla_sample(d->sampler, logits);
+        if (clla_token_ends(d->model, id) && !d->line->ignore_eos) {
+            d->finish_reason = "stop";
+            break;
+        }
+        d->ids[d->count++] = id;
+        take_text(d, &stream, id);
+        clla_sampler_accept(d->sampler, id);
+        if (d->count == d->limit) break;
+        status = clla_session_eval(d->session, &id, 1, &logits, error);
+        if (status != CLLA_OK) return status;
+    }
+    take_text(d, &stream, -1);
+    d->ended = platform_milliseconds();
+    return CLLA_OK;
+}
+
+static double per_second(size_t n, double milliseconds) { return milliseconds > 0 ? 1e3 * (double)n / milliseconds : 0; }
+
+static void print_completion(const completion *d) {
+    const size_t decoded = d->count > 0 ? d->count - 1 : 0; /* the first token comes from the prompt's evaluation */
+    printf("{");
+    print_ids("ids", d->ids, d->count);
+    printf(",\"text\":");
+    print_json_text(d->text, d->text_size);
+    printf(",\"finish_reason\":\"%s\",", d->finish_reason);
+    print_ids("prompt_ids", d->prompt_ids, d->prompt_count);
+    printf(",\"timings\":{\"load_ms\":%.1f,\"prompt_n\":%zu,\"prompt_per_second\":%.2f,\"decode_n\":%zu,"
+           "\"decode_per_second\":%.2f,\"ttft_ms\":%.1f}}\n",
+           d->loaded - d->started, d->prompt_count, per_second(d->prompt_count, d->prefilled - d->loaded), decoded,
+           per_second(decoded, d->ended - d->prefilled), d->prefilled - d->loaded);
+}
+
+static clla_status run_complete(const command_line *c, clla_error *error) {
+    completion d = {.line = c, .started = platform_milliseconds()};
+    clla_status status = open_completion(&d, error);
+    if (status == CLLA_OK) status = generate(&d, error);
+    if (status == CLLA_OK && c->json) print_completion(&d);
+    else if (status == CLLA_OK) printf("\n");
+    memory_resize(d.text, 0);
+    memory_resize(d.ids, 0);
+    memory_resize(d.prompt_ids, 0);
+    clla_sampler_free(d.sampler);
+    clla_session_free(d.session);
+    clla_model_free(d.model);
+    return status;
+}
+
+int main(int n, char **arguments) {
+    command_line c = {.max_tokens = -1, .threads = 1};
+    clla_error error = {{0}};
+    const int usage_status = read_command_line(n, arguments, &c);
+    if (usage_status != EXIT_DONE) return usage_status;
+    const clla_status status = c.command[0] == 'c'   ? run_complete(&c, &error)
+                               : c.command[0] == 't' ? run_tokenize(&c, &error)
+                                                     : run_inspect(&c, &error);
+    if (status == CLLA_OK) return EXIT_DONE;
+    fprintf(stderr, "clla: %s: %s\n", clla_status_name(status), error.text);
+    return EXIT_FAILED;
+}
