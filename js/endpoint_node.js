@@ -1,0 +1,56 @@
+// endpoint_node.js: worker threads of Node as endpoints for rpc.js. The browser has a file of its own with these names.
+
+import { Worker, parentPort } from 'node:worker_threads';
+
+/** @typedef {import('./types.d.ts').Endpoint} Endpoint */
+
+/**
+ * @param {Worker} worker
+ * @returns {Endpoint}
+ */
+function workerEndpoint(worker) {
+  let ended = false;
+  return {
+    post: (message, transfer = []) => worker.postMessage(message, /** @type {any} */ (transfer)),
+    onMessage: (listener) => void worker.on('message', listener),
+    onFailure(listener) {
+      worker.on('error', (error) => listener(`the worker failed: ${error.message}`));
+      worker.on('exit', (code) => ended || listener(`the worker ended by itself (exit code ${code})`));
+    },
+    hold: (busy) => (busy ? worker.ref() : worker.unref()),
+    pause: () => new Promise((resolve) => setImmediate(resolve)),
+    async terminate() {
+      ended = true;
+      await worker.terminate();
+    },
+  };
+}
+
+/** The thread that computes. */
+export function startWorker() {
+  return workerEndpoint(new Worker(new URL('./worker.js', import.meta.url)));
+}
+
+/** The thread that renders chat templates, with little memory: a template is a program from a file. */
+export function startTemplateWorker() {
+  const limits = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 32 };
+  return workerEndpoint(new Worker(new URL('./template_worker.js', import.meta.url), { resourceLimits: limits }));
+}
+
+/**
+ * Inside such a thread: the way back to who started it.
+ * @returns {Endpoint}
+ */
+export function parentEndpoint() {
+  const port = /** @type {import('node:worker_threads').MessagePort} */ (parentPort);
+  return {
+    post: (message, transfer = []) => port.postMessage(message, /** @type {any} */ (transfer)),
+    onMessage: (listener) => void port.on('message', listener),
+    onFailure() {},
+    hold: (busy) => (busy ? port.ref() : port.unref()),
+    pause: () => new Promise((resolve) => setImmediate(resolve)),
+    async terminate() {
+      port.close();
+    },
+  };
+}

@@ -1,0 +1,54 @@
+// errors.js: the one error class. `code` says what went wrong, the message what a person can do about it.
+//
+// The codes are the engine's (src/status.h) and a few that only JavaScript can meet:
+//
+//   OUT_OF_MEMORY             weights or context do not fit; the message tells the bytes
+//   BAD_ARGUMENT              an option or argument is not valid; it is named
+//   BAD_FILE                  the model file is damaged or is not GGUF
+//   TRUNCATED_FILE            the file ends before its data does, or shrank while it was read
+//   UNSUPPORTED_VERSION       of the file format
+//   UNSUPPORTED_TYPE          of a tensor
+//   UNSUPPORTED_ARCHITECTURE  of the model
+//   UNSUPPORTED_TOKENIZER     of the model
+//   CONTEXT_FULL              the prompt is longer than the context; both numbers are told
+//   BAD_KV_SPEC               the cache specification is not valid
+//   ABORTED                   the caller's signal stopped it
+//   NOT_READABLE              the source cannot be opened or read
+//   BAD_TEMPLATE              the model's chat template throws, never ends or grows without bound
+//   BUSY                      this chat is still writing its last reply
+//   CLOSED                    the model was closed
+//   INTERNAL                  a mistake of ours, or the worker died
+
+/** @typedef {import('./types.d.ts').CllaErrorCode} CllaErrorCode */
+
+export class CllaError extends Error {
+  /**
+   * @param {CllaErrorCode} code
+   * @param {string} message
+   * @param {{cause?: unknown}} [options]
+   */
+  constructor(code, message, options) {
+    super(message, options);
+    this.name = 'CllaError';
+    /** @type {CllaErrorCode} */
+    this.code = code;
+  }
+}
+
+/**
+ * What crosses from a worker: an error as plain data.
+ * @param {unknown} error
+ * @returns {{code: CllaErrorCode, message: string}}
+ */
+export function packError(error) {
+  if (error instanceof CllaError) return { code: error.code, message: error.message };
+  return { code: 'INTERNAL', message: error instanceof Error ? `${error.name}: ${error.message}` : String(error) };
+}
+
+/**
+ * @param {AbortSignal | undefined} signal
+ * @returns {CllaError}
+ */
+export function abortError(signal) {
+  return new CllaError('ABORTED', 'stopped on request', { cause: signal?.reason });
+}

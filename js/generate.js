@@ -1,0 +1,176 @@
+// generate.js: one reply, in the worker: reuse what the session holds, evaluate the rest of the prompt in chunks, then
+// one token a step. Between chunks and steps messages are let in, so a reply stops when told and several take turns.
+
+import { CllaError } from './errors.js';
+import { stopWatch } from './stops.js';
+
+/**
+ * @typedef {import('./binding.js').Binding} Binding
+ * @typedef {import('./types.d.ts').CallContext} CallContext
+ * @typedef {import('./types.d.ts').GenerateParams} GenerateParams
+ * @typedef {import('./types.d.ts').Generated} Generated
+ * @typedef {import('./types.d.ts').Sampling} Sampling
+ */
+
+const CHUNK = 128; // tokens of prompt between two looks at the messages; src/clla.h's default chunk
+const SCORE_CHUNK = 32; // positions whose logits are kept at once, SCORE_MAX of wasm_api.c
+
+/**
+ * Cut the session back to the longest common prefix with ids. The last id is always evaluated again: its logits are
+ * what the reply starts from.
+ * @param {Binding} engine @param {number} session @param {number[]} ids
+ * @returns {number} how many tokens were kept
+ */
+function reusePrefix(engine, session, ids) {
+  const kept = Math.min(engine.sessionMatch(session, ids), ids.length - 1);
+  engine.sessionTruncate(session, kept);
+  return kept;
+}
+
+/**
+ * @param {Binding} engine @param {number} session @param {number[]} ids
+ */
+function checkPrompt(engine, session, ids) {
+  const context = engine.sessionContext(session);
+  if (ids.length === 0) throw new CllaError('BAD_ARGUMENT', 'the prompt has no tokens');
+  if (ids.length > context)
+    throw new CllaError('CONTEXT_FULL', `the prompt has ${ids.length} tokens, the context holds ${context}`);
+}
+
+/**
+ * Evaluate ids from position `from` on. Returns false when it was cancelled before the end.
+ * @param {Binding} engine @param {number} session @param {number[]} ids @param {number} from
+ * @param {CallContext} call
+ */
+async function prefill(engine, session, ids, from, call) {
+  const total = ids.length - from;
+  for (let at = from; at < ids.length; at += CHUNK) {
+    await call.pause();
+    if (call.cancelled()) return false;
+    engine.sessionEval(session, ids.slice(at, at + CHUNK));
+    call.emit({ prefill: { done: Math.min(at + CHUNK, ids.length) - from, total } });
+  }
+  return true;
+}
+
+/**
+ * The numbers of clla_sampler_options, in its order.
+ * @param {Sampling} sampling
+ */
+function samplerNumbers(sampling) {
+  const seed = sampling.seed ?? 0;
+  const numbers = [
+    sampling.temperature ?? 0,
+    sampling.topK ?? 0,
+    sampling.topP ?? 0,
+    sampling.minP ?? 0,
+    sampling.typicalP ?? 0,
+    sampling.repetitionPenalty ?? 0,
+    sampling.frequencyPenalty ?? 0,
+    sampling.presencePenalty ?? 0,
+    sampling.penaltyWindow ?? 0,
+    seed % 2 ** 32,
+    Math.floor(seed / 2 ** 32),
+  ];
+  const bias = /** @type {[number, number][]} */ (sampling.logitBias ?? []);
+  return { numbers, bias };
+}
+
+/**
+ * @param {Binding} engine
+ * @param {GenerateParams} params
+ * @param {CallContext} call
+ * @returns {Promise<Generated>}
+ */
+export async function generate(engine, params, call) {
+  const { session, ids, sampling, maxTokens, stop, logprobs } = params;
+  const start = performance.now();
+  checkPrompt(engine, session, ids);
+  const { reply, topAt } = engine.replyCreate(session, samplerNumbers(sampling), ids, logprobs);
+  try {
+    const kept = reusePrefix(engine, session, ids);
+    const complete = await prefill(engine, session, ids, kept, call);
+    const promptMs = performance.now() - start;
+    const limit = Math.min(maxTokens, engine.sessionContext(session) - ids.length + 1);
+    const decoded = await decode(engine, params, { reply, topAt, limit, stopped: !complete, watch: stopWatch(stop) }, call);
+    return {
+      ids: decoded.ids,
+      text: decoded.text,
+      finishReason: decoded.finishReason,
+      logprobs: decoded.logprobs,
+      contextUsed: engine.sessionLength(session),
+      promptTokens: ids.length,
+      cachedTokens: kept,
+      promptMs,
+      firstMs: decoded.firstAt === 0 ? 0 : decoded.firstAt - start,
+      decodeMs: decoded.firstAt === 0 ? 0 : performance.now() - decoded.firstAt,
+    };
+  } finally {
+    engine.replyFree(reply);
+  }
+}
+
+/**
+ * @param {Binding} engine
+ * @param {GenerateParams} params
+ * @param {{reply: number, topAt: number, limit: number, stopped: boolean, watch: ReturnType<typeof stopWatch>}} state
+ * @param {CallContext} call
+ */
+async function decode(engine, { ignoreEos, logprobs }, { reply, topAt, limit, stopped, watch }, call) {
+  /** @type {number[]} */
+  const ids = [];
+  /** @type {Generated['logprobs']} */
+  const scores = [];
+  /** @type {Generated['finishReason']} */
+  let finishReason = stopped ? 'abort' : 'length';
+  let text = '';
+  let firstAt = 0;
+
+  /** @param {string} piece */
+  const show = (piece) => {
+    if (piece === '') return;
+    text += piece;
+    call.emit({ text: piece });
+  };
+
+  while (!stopped && ids.length < limit) {
+    if (call.cancelled()) {
+      finishReason = 'abort';
+      break;
+    }
+    const step = engine.replyStep(reply, ids.at(-1) ?? -1);
+    if (firstAt === 0) firstAt = performance.now();
+    if (step.ends && !ignoreEos) {
+      finishReason = 'stop';
+      break;
+    }
+    ids.push(step.id);
+    if (logprobs > 0) scores.push({ id: step.id, logprob: step.logprob, top: engine.replyTop(topAt, logprobs) });
+    const shown = watch.push(step.text);
+    show(shown.text);
+    if (shown.stopped) return { ids, text, finishReason: /** @type {const} */ ('stop'), logprobs: scores, firstAt };
+    await call.pause();
+  }
+  const last = watch.push(engine.replyFinish(reply));
+  show(last.text + (last.stopped ? '' : watch.finish()));
+  return { ids, text, finishReason, logprobs: scores, firstAt };
+}
+
+/**
+ * The log-probability of every id but the first, given those before it.
+ * @param {Binding} engine
+ * @param {{session: number, ids: number[]}} params
+ * @param {CallContext} call
+ */
+export async function score(engine, { session, ids }, call) {
+  checkPrompt(engine, session, ids);
+  const scores = new Float32Array(ids.length - 1);
+  engine.sessionTruncate(session, 0);
+  for (let at = 0; at < scores.length; at += SCORE_CHUNK) {
+    await call.pause();
+    if (call.cancelled()) throw new CllaError('ABORTED', 'stopped on request');
+    scores.set(engine.sessionScore(session, ids.slice(at, at + SCORE_CHUNK + 1)), at);
+    call.emit({ prefill: { done: Math.min(at + SCORE_CHUNK, scores.length), total: scores.length } });
+  }
+  return scores;
+}

@@ -1,0 +1,160 @@
+// options.js: what a caller may ask for. A wrong name or value is refused by name, before any work.
+
+import { CllaError } from './errors.js';
+
+/**
+ * @typedef {import('./types.d.ts').Sampling} Sampling
+ * @typedef {(value: any, name: string) => any} Rule returns the value to use or throws
+ */
+
+/**
+ * @param {string} name
+ * @param {string} wanted
+ * @param {unknown} got
+ */
+function refuse(name, wanted, got) {
+  const shown = typeof got === 'string' ? JSON.stringify(got) : typeof got === 'function' ? 'a function' : String(got);
+  return new CllaError('BAD_ARGUMENT', `${name}: want ${wanted}, got ${shown}`);
+}
+
+/** @param {number} min @param {number} max @returns {Rule} */
+const integer = (min, max) => (value, name) => {
+  if (Number.isInteger(value) && value >= min && value <= max) return value;
+  throw refuse(name, `an integer from ${min} to ${max}`, value);
+};
+
+/** @param {number} min @param {number} max @returns {Rule} */
+const number = (min, max) => (value, name) => {
+  if (typeof value === 'number' && value >= min && value <= max) return value;
+  throw refuse(name, `a number from ${min} to ${max}`, value);
+};
+
+/** @param {...string} words @returns {Rule} */
+const word = (...words) => (value, name) => {
+  if (words.includes(value)) return value;
+  throw refuse(name, words.map((w) => JSON.stringify(w)).join(' or '), value);
+};
+
+/** @param {string} type @returns {Rule} */
+const typed = (type) => (value, name) => {
+  if (typeof value === type) return value;
+  throw refuse(name, `a ${type}`, value);
+};
+
+/** @type {Rule} */
+function signal(value, name) {
+  if (value instanceof AbortSignal) return value;
+  throw refuse(name, 'an AbortSignal', value);
+}
+
+/** @param {Rule} rule @returns {Rule} */
+const autoOr = (rule) => (value, name) => (value === 'auto' ? undefined : rule(value, name));
+
+/** @type {Rule} */
+function stopStrings(value, name) {
+  const list = typeof value === 'string' ? [value] : value;
+  if (Array.isArray(list) && list.every((stop) => typeof stop === 'string' && stop.length > 0)) return list;
+  throw refuse(name, 'a string or an array of strings, none of them empty', value);
+}
+
+/** @type {Rule} */
+function logitBias(value, name) {
+  const pairs = value instanceof Map ? [...value] : Object.entries(value ?? {});
+  return pairs.map(([id, bias]) => {
+    if (!/^\d+$/.test(String(id))) throw refuse(`${name}: token`, 'a token id', id);
+    if (typeof bias !== 'number' || Number.isNaN(bias)) throw refuse(`${name}[${id}]`, 'a number', bias);
+    return [Number(id), bias];
+  });
+}
+
+const SAMPLING = {
+  temperature: number(0, 100),
+  topK: integer(0, 2 ** 31 - 1),
+  topP: number(0, 1),
+  minP: number(0, 1),
+  typicalP: number(0, 1),
+  repetitionPenalty: number(0, 100),
+  frequencyPenalty: number(-100, 100),
+  presencePenalty: number(-100, 100),
+  penaltyWindow: integer(0, 2 ** 20),
+  seed: integer(0, Number.MAX_SAFE_INTEGER),
+  logitBias,
+};
+
+/** @type {Rule} */
+const sampling = (value, name) => checkOptions(name, value, SAMPLING);
+
+/** Of load(). */
+export const LOAD = {
+  onProgress: typed('function'),
+  signal,
+  context: autoOr(integer(1, 2 ** 24)),
+  kv: autoOr(typed('string')),
+  threads: autoOr(integer(1, 64)),
+  variant: autoOr(word('simd', 'relaxed')),
+  vocabularyOnly: typed('boolean'),
+};
+
+/** Of chat.send() and its kin. */
+export const SEND = {
+  signal,
+  onPrefill: typed('function'),
+  maxTokens: integer(0, 2 ** 31 - 1),
+  stop: stopStrings,
+  ignoreEos: typed('boolean'),
+  logprobs: integer(0, 100),
+  sampling,
+};
+
+/** Of model.complete(). */
+export const COMPLETE = { ...SEND, special: typed('boolean'), bos: typed('boolean') };
+
+/** Of model.chat(). */
+export const CHAT = { system: typed('string'), sampling, template: typed('string') };
+
+/** Of model.tokenize() and model.detokenize(). */
+export const TEXT = { bos: typed('boolean'), special: typed('boolean') };
+
+/** Of model.score(). */
+export const SCORE = { signal, onPrefill: typed('function') };
+
+/**
+ * Check an options object; what is undefined stays away.
+ * @param {string} what the call, for messages
+ * @param {unknown} options
+ * @param {Record<string, Rule>} rules
+ * @returns {any}
+ */
+export function checkOptions(what, options, rules) {
+  if (options === undefined) return {};
+  if (options === null || typeof options !== 'object') throw refuse(what, 'an object with options', options);
+  /** @type {Record<string, any>} */
+  const checked = {};
+  for (const [name, value] of Object.entries(options)) {
+    if (!Object.hasOwn(rules, name))
+      throw new CllaError('BAD_ARGUMENT', `${what} has no option "${name}"; it has ${Object.keys(rules).join(', ')}`);
+    if (value !== undefined) checked[name] = rules[name](value, `${what}: ${name}`);
+  }
+  return checked;
+}
+
+/**
+ * @param {string} what
+ * @param {unknown} value
+ * @returns {string}
+ */
+export function checkText(what, value) {
+  if (typeof value === 'string') return value;
+  throw refuse(what, 'a string', value);
+}
+
+/**
+ * @param {string} what
+ * @param {unknown} value
+ * @returns {number[]}
+ */
+export function checkIds(what, value) {
+  const ids = Array.isArray(value) || ArrayBuffer.isView(value) ? Array.from(/** @type {any} */ (value)) : undefined;
+  if (ids?.every((id) => Number.isInteger(id) && id >= 0 && id < 2 ** 31)) return ids;
+  throw refuse(what, 'an array of token ids', value);
+}

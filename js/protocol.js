@@ -1,0 +1,44 @@
+// protocol.js: every message between the caller's thread and the workers, once. rpc.js says how they travel.
+
+/**
+ * Methods of the thread that computes (worker.js). "Cancellable" ones stop between two pieces of work.
+ */
+export const COMPUTE = /** @type {const} */ ({
+  /** { variant, threads, vocabularyOnly } -> { variant, threads, reasons }: make an engine that waits for bytes. */
+  OPEN: 'open',
+  /** { path } -> LoadProgress; cancellable; events LoadProgress: read a file, all parts of it, and feed it. */
+  READ_FILE: 'readFile',
+  /** { bytes, next } -> LoadProgress: feed a piece; `next` says that it begins the next part of a split file. */
+  FEED: 'feed',
+  /** {} -> { info, bytes, context }: all bytes are fed; what the model is. */
+  FINISH: 'finish',
+  /** { texts: [{ text, flags }] } -> number[][]: flags as TOKENIZE below. */
+  TOKENIZE: 'tokenize',
+  /** { ids, special } -> string */
+  DETOKENIZE: 'detokenize',
+  /** { context, kv } -> SessionSize: what a session would take. */
+  SESSION_BYTES: 'sessionBytes',
+  /** { context, kv, logitsMax } -> { session, context }: refused before allocating when it cannot fit. */
+  SESSION_CREATE: 'sessionCreate',
+  /** { session } -> { session, context }: another one with the same tokens. */
+  SESSION_FORK: 'sessionFork',
+  /** { session } */
+  SESSION_FREE: 'sessionFree',
+  /** { session, ids, sampling, maxTokens, stop, ignoreEos, logprobs } -> Generated; cancellable;
+   *  events { prefill: { done, total } } and { text }. */
+  GENERATE: 'generate',
+  /** { session, ids } -> Float32Array[ids.length - 1], log-probability of each id after the ones before it;
+   *  cancellable; events { prefill }. */
+  SCORE: 'score',
+  /** {} -> { memoryBytes, usedBytes, peakBytes }: Wasm memory, allocated in it, the most that ever was. */
+  MEMORY: 'memory',
+});
+
+/** Methods of the thread that renders chat templates (template_worker.js). */
+export const TEMPLATE = /** @type {const} */ ({
+  /** { source, inputs: object[] } -> string[]: one rendering for each input. */
+  RENDER: 'render',
+});
+
+/** Flags of TOKENIZE, as in src/clla.h. */
+export const TOKENIZE = /** @type {const} */ ({ BOS: 1, SPECIAL: 2, BOS_IF_WANTED: 8 });

@@ -1,0 +1,36 @@
+// template_worker.js: the thread that renders chat templates. A template is a program out of a model file; it runs
+// here, away from everything else, with little memory, and whoever asked ends this thread when it takes too long.
+
+import { Template } from '@huggingface/jinja';
+import { CllaError } from './errors.js';
+import { TEMPLATE } from './protocol.js';
+import { serve } from './rpc.js';
+import { parentEndpoint } from './endpoint_node.js';
+
+const SIZE_MAX = 1 << 22; // characters of one rendering beyond its input
+
+/** The last template: chats render the same one again and again. */
+let current = { source: '', template: /** @type {Template | undefined} */ (undefined) };
+
+/** @param {string} source */
+function compiled(source) {
+  if (current.template === undefined || current.source !== source) current = { source, template: new Template(source) };
+  return /** @type {Template} */ (current.template);
+}
+
+serve(parentEndpoint(), {
+  /** @param {{source: string, inputs: Record<string, unknown>[]}} params */
+  [TEMPLATE.RENDER]({ source, inputs }) {
+    try {
+      const template = compiled(source);
+      return inputs.map((input) => {
+        const text = template.render(input);
+        if (text.length > SIZE_MAX + JSON.stringify(input).length) throw new Error('it writes without end');
+        return text;
+      });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new CllaError('BAD_TEMPLATE', `the chat template fails: ${reason}`);
+    }
+  },
+});

@@ -1,0 +1,83 @@
+// wasm.js: which build of the engine fits this machine, and an instance of it.
+//
+// There is no cpuid in WebAssembly: a tiny module that uses a feature either validates or does not.
+
+import { CllaError } from './errors.js';
+
+/**
+ * @typedef {import('./types.d.ts').WasmModule} WasmModule
+ * @typedef {'simd' | 'simd-threads' | 'relaxed' | 'relaxed-threads'} Variant
+ */
+
+const HEAD = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
+const FUNCTION_TO_V128 = [0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b, 0x03, 0x02, 0x01, 0x00];
+const SPLAT_ZERO = [0x41, 0x00, 0xfd, 0x0f]; // i32.const 0, i8x16.splat
+
+/** @param {number[]} instructions a function body that leaves one v128 */
+const moduleWith = (instructions) => {
+  const body = [0x00, ...instructions, 0x0b];
+  return new Uint8Array([...HEAD, ...FUNCTION_TO_V128, 0x0a, body.length + 2, 0x01, body.length, ...body]);
+};
+
+const SIMD = moduleWith(SPLAT_ZERO);
+/** i32x4.relaxed_dot_i8x16_i7x16_add_s */
+const RELAXED = moduleWith([...SPLAT_ZERO, ...SPLAT_ZERO, ...SPLAT_ZERO, 0xfd, 0x93, 0x02]);
+/** One shared memory of a page. */
+const THREADS = new Uint8Array([...HEAD, 0x05, 0x04, 0x01, 0x03, 0x01, 0x01]);
+
+/** @type {Record<Variant, () => Promise<{default: (options: object) => Promise<WasmModule>}>>} */
+const BUILDS = {
+  simd: () => import('./wasm/clla-simd.js'),
+  'simd-threads': () => import('./wasm/clla-simd-threads.js'),
+  relaxed: () => import('./wasm/clla-relaxed.js'),
+  'relaxed-threads': () => import('./wasm/clla-relaxed-threads.js'),
+};
+
+/** Node before 22 has relaxed SIMD only behind a flag, and what it computes there is wrong. */
+function nodeIsTooOld() {
+  const version = globalThis.process?.versions?.node;
+  return version !== undefined && Number.parseInt(version, 10) < 22;
+}
+
+function relaxedMissing() {
+  if (nodeIsTooOld()) return 'Node before 22 has no sound relaxed SIMD';
+  if (!WebAssembly.validate(RELAXED)) return 'no relaxed SIMD here';
+  return '';
+}
+
+function threadsMissing() {
+  if (typeof SharedArrayBuffer === 'undefined') return 'the page is not cross-origin isolated';
+  if (!WebAssembly.validate(THREADS)) return 'no shared memory here';
+  return '';
+}
+
+/**
+ * @param {{variant?: 'simd' | 'relaxed', threads: number}} wanted
+ * @returns {{variant: Variant, threads: number, reasons: string[]}} reasons: what was not possible
+ */
+export function chooseVariant({ variant, threads }) {
+  const reasons = [];
+  if (!WebAssembly.validate(SIMD)) throw new CllaError('INTERNAL', 'this JavaScript engine has no WebAssembly SIMD');
+  const noRelaxed = relaxedMissing();
+  if (variant === 'relaxed' && noRelaxed) throw new CllaError('BAD_ARGUMENT', `variant relaxed: ${noRelaxed}`);
+  if (variant === undefined && noRelaxed) reasons.push(`${noRelaxed}: plain SIMD`);
+  const noThreads = threads > 1 ? threadsMissing() : '';
+  if (noThreads) reasons.push(`${noThreads}: one thread`);
+  const base = variant ?? (noRelaxed ? 'simd' : 'relaxed');
+  if (threads === 1 || noThreads) return { variant: base, threads: 1, reasons };
+  return { variant: `${base}-threads`, threads, reasons };
+}
+
+/**
+ * @param {Variant} variant
+ * @param {number} threads the pool is made in advance: one thread fewer, the caller being one
+ * @returns {Promise<WasmModule>}
+ */
+export async function instantiate(variant, threads) {
+  try {
+    const { default: create } = await BUILDS[variant]();
+    return await create({ poolSize: threads - 1 });
+  } catch (error) {
+    throw new CllaError('INTERNAL', `the ${variant} build of the engine does not start: ${error}`, { cause: error });
+  }
+}

@@ -1,0 +1,105 @@
+// worker.js: the thread that computes. It holds one engine with one model and answers the calls of protocol.js.
+
+import { CllaError, abortError } from './errors.js';
+import { COMPUTE } from './protocol.js';
+import { serve } from './rpc.js';
+import { bind } from './binding.js';
+import { chooseVariant, instantiate } from './wasm.js';
+import { readParts } from './source.js';
+import { generate, score } from './generate.js';
+import { parentEndpoint } from './endpoint_node.js';
+
+/**
+ * @typedef {import('./binding.js').Binding} Binding
+ * @typedef {import('./types.d.ts').CallContext} CallContext
+ */
+
+const MEMORY_LIMIT = 2 ** 32; // of WebAssembly with 32-bit addresses
+
+/** @type {Binding} */
+let engine;
+let headerOnly = false;
+
+/** @param {number} bytes */
+const inMegabytes = (bytes) => `${Math.ceil(bytes / 1e6).toLocaleString('en-US')} MB (${bytes} bytes)`;
+
+/**
+ * Refuse what cannot fit before anything is allocated.
+ * @param {{context: number, kv: string, logitsMax?: number}} params
+ */
+function checkSessionFits({ context, kv, logitsMax }) {
+  const { cache, scratch } = engine.sessionBytes(context, kv, logitsMax);
+  const { usedBytes } = engine.memory();
+  if (cache + scratch + usedBytes > MEMORY_LIMIT)
+    throw new CllaError(
+      'OUT_OF_MEMORY',
+      `this context takes ${inMegabytes(cache + scratch)}; WebAssembly has ${inMegabytes(MEMORY_LIMIT - usedBytes)} left`,
+    );
+}
+
+/** @param {number} session */
+const sessionFacts = (session) => ({ session, context: engine.sessionContext(session) });
+
+serve(parentEndpoint(), {
+  /** @param {{variant?: 'simd' | 'relaxed', threads: number, vocabularyOnly: boolean}} params */
+  async [COMPUTE.OPEN]({ variant, threads, vocabularyOnly }) {
+    const choice = chooseVariant({ variant, threads });
+    engine = bind(await instantiate(choice.variant, choice.threads));
+    engine.loadBegin(choice.threads, vocabularyOnly);
+    headerOnly = vocabularyOnly;
+    return choice;
+  },
+
+  /** @param {{path: string}} params @param {CallContext} call */
+  async [COMPUTE.READ_FILE]({ path }, call) {
+    let current = 0;
+    await readParts(path, engine.loadBuffer, async (size, part) => {
+      if (part !== current) engine.loadNextPart();
+      current = part;
+      engine.loadFeed(size);
+      const progress = engine.loadProgress();
+      call.emit(progress);
+      await call.pause();
+      if (call.cancelled()) throw abortError(undefined);
+      return !(headerOnly && progress.headerComplete);
+    });
+    return engine.loadProgress();
+  },
+
+  /** @param {{bytes: Uint8Array}} params */
+  [COMPUTE.FEED]({ bytes }) {
+    engine.loadBuffer().set(bytes);
+    engine.loadFeed(bytes.length);
+    return engine.loadProgress();
+  },
+
+  [COMPUTE.FINISH]() {
+    engine.loadFinish();
+    return engine.modelInfo();
+  },
+
+  /** @param {{texts: {text: string, flags: number}[]}} params */
+  [COMPUTE.TOKENIZE]: ({ texts }) => texts.map(({ text, flags }) => engine.tokenize(text, flags)),
+
+  /** @param {{ids: number[], special: boolean}} params */
+  [COMPUTE.DETOKENIZE]: ({ ids, special }) => engine.detokenize(ids, special),
+
+  /** @param {{context: number, kv: string}} params */
+  [COMPUTE.SESSION_BYTES]: ({ context, kv }) => engine.sessionBytes(context, kv),
+
+  /** @param {{context: number, kv: string, logitsMax?: number}} params */
+  [COMPUTE.SESSION_CREATE](params) {
+    checkSessionFits(params);
+    return sessionFacts(engine.sessionCreate(params.context, params.kv, params.logitsMax));
+  },
+
+  /** @param {{session: number}} params */
+  [COMPUTE.SESSION_FORK]: ({ session }) => sessionFacts(engine.sessionFork(session)),
+
+  /** @param {{session: number}} params */
+  [COMPUTE.SESSION_FREE]: ({ session }) => engine.sessionFree(session),
+
+  [COMPUTE.GENERATE]: (params, call) => generate(engine, params, call),
+  [COMPUTE.SCORE]: (params, call) => score(engine, params, call),
+  [COMPUTE.MEMORY]: () => engine.memory(),
+});
