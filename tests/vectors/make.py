@@ -178,7 +178,7 @@ def add_sizes(writer, m):
     writer.add_value_length(m["head_dim"])
     writer.add_rope_dimension_count(m["head_dim"])
     writer.add_rope_freq_base(m["rope_base"])
-    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_layer_norm_rms_eps(0.01)
     writer.add_vocab_size(m["vocabulary"])
     if "linear" in m:
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)

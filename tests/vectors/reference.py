@@ -201,7 +201,7 @@ MISTAKES = {  # what an engine might get wrong, and the models that must notice
     "long rope factors for short": (lambda m: m.put("rope.scaling.original_context_length", 10), "phi3"),
     "no longrope magnitude": (lambda m: m.put("rope.scaling.attn_factor", 1.0), "phi3"),
     "gate and up exchanged": (lambda m: m.swap_halves("ffn_up"), "phi3"),
-    "epsilon 1e-6": (lambda m: m.put("attention.layer_norm_rms_epsilon", 1e-6), "llama"),
+    "epsilon 1e-5": (lambda m: m.put("attention.layer_norm_rms_epsilon", 1e-5), "llama qwen2 qwen3 gemma3 phi3"),
 }
 
 
