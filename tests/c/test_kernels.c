@@ -1,0 +1,219 @@
+/* test_kernels.c: every type's product against the slow one in double precision, and the three bodies against each
+ * other.
+ *
+ * Bound. The integer sums are exact, so what is left is the rounding of floats: for each block (or half block) a
+ * product of two scales, a product with the sum, an addition, the minimum's product and addition, each within
+ * 2^-24 of numbers that are at most |w| |x| plus, where codes have an offset, |offset| |x| in size. Sums over B
+ * additions lose at most B such steps. We ask for 2^-24 (2 B + 8) of that size, in every body: the relaxed body's
+ * fused multiply-add rounds less, not more. */
+#include "kernels.h"
+
+#include "arena.h"
+#include "ref.h"
+#include "simd.h"
+#include "test.h"
+
+enum { ROWS_MAX = 14, COLS_MAX = 1024, N_MAX = 17 };
+
+static const tensor_type types[] = {
+#define TYPE(name, number, block, bytes) TENSOR_##name,
+    CLLA_TENSOR_TYPE_LIST(TYPE)
+#undef TYPE
+};
+enum { TYPES = sizeof types / sizeof types[0] };
+
+typedef struct product {
+    tensor_type type;
+    uint32_t rows, cols, n;
+    int extreme;
+    const char *name;
+    size_t row_bytes;
+    uint8_t *file;        /* [rows] as a file holds them */
+    float *w, *x, *y;     /* [rows, cols] [n, cols] [n, rows + 1] */
+    double *xq;           /* [n, cols] what the kernel should see */
+    matrix m;
+    columns c;
+} product;
+
+static void *take(size_t bytes) {
+    void *block = memory_resize(NULL, bytes + 64);
+    memset(block, 0xa5, bytes + 64); /* kernels must not count on zeros */
+    return block;
+}
+
+static bool is_float(tensor_type type) { return tensor_type_find((uint32_t)type)->block == 1; }
+
+static void product_open(product *p, tensor_type type, uint32_t rows, uint32_t cols, uint32_t n, int extreme) {
+    ref_random random = {(uint64_t)type * 1000003u + rows * 10007u + cols * 101u + n};
+    *p = (product){.type = type, .rows = rows, .cols = cols, .n = n, .extreme = extreme};
+    p->name = tensor_type_find((uint32_t)type)->name;
+    p->row_bytes = tensor_row_bytes(type, cols);
+    p->file = take(rows * p->row_bytes);
+    p->w = take(sizeof(float) * rows * cols);
+    p->x = take(sizeof(float) * n * cols);
+    p->y = take(sizeof(float) * n * (rows + 1));
+    p->xq = take(sizeof(double) * n * cols);
+    for (uint32_t r = 0; r < rows; r++) {
+        ref_row(type, &random, extreme, cols, p->file + r * p->row_bytes);
+        tensor_unpack(type, p->file + r * p->row_bytes, cols, p->w + (size_t)r * cols);
+    }
+    for (size_t i = 0; i < (size_t)n * cols; i++) {
+        p->x[i] = extreme ? (i % 7 == 3 ? -127.0f : 127.0f) : ref_uniform(&random, -2.0f, 2.0f);
+        if (!extreme && i / 32 % 11 == 5) p->x[i] = 0.0f; /* whole blocks of zeros */
+        p->xq[i] = (double)p->x[i];
+    }
+    for (uint32_t i = 0; i < n && !is_float(type); i++)
+        ref_quantize(p->x + (size_t)i * cols, cols, p->xq + (size_t)i * cols);
+    p->m = (matrix){type, rows, cols, take(matrix_bytes(type, rows, cols))};
+    for (uint32_t g = 0; g * MATRIX_GROUP < rows; g++) {
+        uint32_t left = rows - g * MATRIX_GROUP;
+        matrix_pack(&p->m, g, left < MATRIX_GROUP ? left : MATRIX_GROUP, p->file + g * MATRIX_GROUP * p->row_bytes);
+    }
+    p->c = (columns){p->x, n, cols, take(columns_bytes(n, cols))};
+    columns_pack(&p->c, 0, n);
+}
+
+static void product_close(product *p) {
+    void *blocks[] = {p->file, p->w, p->x, p->y, p->xq, p->m.data, p->c.packed};
+    for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) memory_resize(blocks[i], 0);
+}
+
+static uint32_t groups_of(const product *p) { return (p->rows + MATRIX_GROUP - 1) / MATRIX_GROUP; }
+
+static void product_multiply(product *p) {
+    for (size_t i = 0; i < (size_t)p->n * (p->rows + 1); i++) p->y[i] = 12345.0f;
+    matrix_multiply(&p->m, &p->c, 0, groups_of(p), p->y, p->rows + 1);
+}
+
+/* ---- against the reference --------------------------------------------------------------------------------- */
+
+/* What codes are larger than they should be, times the scale: an upper bound over all types, of a row's largest. */
+static double offset_size(const product *p, uint32_t row, uint32_t i) {
+    double largest = 0.0, sum = 0.0;
+    for (uint32_t k = 0; k < p->cols; k++) {
+        largest = fmax(largest, fabs((double)p->w[(size_t)row * p->cols + k]));
+        sum += fabs(p->xq[(size_t)i * p->cols + k]);
+    }
+    return is_float(p->type) ? 0.0 : 2.0 * largest * sum;
+}
+
+static void product_check(product *p) {
+    double worst = 0.0, additions = is_float(p->type) ? p->cols : p->cols / 8.0;
+    product_multiply(p);
+    for (uint32_t i = 0; i < p->n; i++) {
+        for (uint32_t r = 0; r < p->rows; r++) {
+            double want, size, got = (double)p->y[i * (p->rows + 1) + r];
+            ref_dot(p->w + (size_t)r * p->cols, p->xq + (size_t)i * p->cols, p->cols, &want, &size);
+            double bound = 0x1p-24 * (2.0 * additions + 8.0) * (size + offset_size(p, r, i)) + 1e-30;
+            worst = fmax(worst, fabs(got - want) / bound);
+        }
+        CHECK(p->y[i * (p->rows + 1) + p->rows] == 12345.0f, "%s wrote behind its rows", p->name);
+    }
+    CHECK(worst <= 1.0, "%s rows %u cols %u n %u%s: error is %g of the bound", p->name, (unsigned)p->rows,
+          (unsigned)p->cols, (unsigned)p->n, p->extreme ? " extreme" : "", worst);
+}
+
+static void each_type(const uint32_t (*shapes)[3], size_t count, int extreme) {
+    for (int t = 0; t < TYPES; t++) {
+        uint32_t block = tensor_type_find((uint32_t)types[t])->block;
+        for (size_t s = 0; s < count; s++) {
+            uint32_t cols = is_float(types[t]) ? shapes[s][1] : (shapes[s][1] + block - 1) / block * block;
+            product p;
+            product_open(&p, types[t], shapes[s][0], cols, shapes[s][2], extreme);
+            product_check(&p);
+            product_close(&p);
+        }
+    }
+}
+
+static void test_shapes(void) {
+    static const uint32_t shapes[][3] = {{4, 256, 1}, {1, 32, 1}, {3, 31, 2}, {5, 1, 3}, {13, 97, 9}, {8, 512, 8}, {6, 1024, 17}};
+    each_type(shapes, sizeof shapes / sizeof shapes[0], 0);
+}
+
+static void test_counts(void) {
+    uint32_t shapes[N_MAX][3];
+    for (uint32_t n = 1; n <= N_MAX; n++) {
+        shapes[n - 1][0] = n % 7 + 1;
+        shapes[n - 1][1] = 96;
+        shapes[n - 1][2] = n;
+    }
+    each_type((const uint32_t(*)[3])shapes, N_MAX, 0);
+}
+
+static void test_extremes(void) {
+    static const uint32_t shapes[][3] = {{4, 512, 1}, {4, 512, 8}, {7, 256, 3}};
+    each_type(shapes, sizeof shapes / sizeof shapes[0], 1);
+}
+
+/* ---- what must be equal ------------------------------------------------------------------------------------ */
+
+static void test_rows(void) {
+    for (int t = 0; t < TYPES; t++) {
+        product p;
+        product_open(&p, types[t], ROWS_MAX, 512, 1, 0);
+        for (uint32_t r = 0; r < p.rows; r++) {
+            float row[512];
+            matrix_row(&p.m, r, row);
+            CHECK(memcmp(row, p.w + (size_t)r * p.cols, sizeof row) == 0, "%s row %u", p.name, (unsigned)r);
+        }
+        product_close(&p);
+    }
+}
+
+/* One token's results do not depend on who else is in the batch, nor on how groups are split. */
+static void test_batches(void) {
+    for (int t = 0; t < TYPES; t++) {
+        product p;
+        product_open(&p, types[t], ROWS_MAX, 512, 11, 0);
+        product_multiply(&p);
+        for (uint32_t i = 0; i < p.n; i++) {
+            float alone[ROWS_MAX];
+            columns one = {p.x + (size_t)i * p.cols, 1, p.cols, take(columns_bytes(1, p.cols))};
+            columns_pack(&one, 0, 1);
+            for (uint32_t g = groups_of(&p); g-- > 0;) matrix_multiply(&p.m, &one, g, g + 1, alone, p.rows);
+            CHECK(memcmp(alone, p.y + i * (p.rows + 1), p.rows * sizeof(float)) == 0, "%s token %u", p.name,
+                  (unsigned)i);
+            memory_resize(one.packed, 0);
+        }
+        product_close(&p);
+    }
+}
+
+static void test_sizes(void) {
+    for (int t = 0; t < TYPES; t++) {
+        size_t file = 4 * tensor_row_bytes(types[t], 1024), packed = matrix_group_bytes(types[t], 1024);
+        CHECK(packed >= file && (double)packed <= 1.04 * (double)file, "%s: %zu bytes become %zu",
+              tensor_type_find((uint32_t)types[t])->name, file, packed);
+    }
+}
+
+/* The same results to the last bit in the scalar and the SIMD128 build: both know this sum of all of them. The relaxed
+ * build fuses multiplications and additions; it is held to the bound above. */
+static void test_checksum(void) {
+    uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a */
+    for (int t = 0; t < TYPES; t++) {
+        product p;
+        product_open(&p, types[t], ROWS_MAX, 512, 11, 0);
+        product_multiply(&p);
+        const uint8_t *bytes = (const uint8_t *)p.y;
+        for (size_t i = 0; i < sizeof(float) * p.n * (p.rows + 1); i++) hash = (hash ^ bytes[i]) * 0x100000001b3u;
+        product_close(&p);
+    }
+    if (strcmp(SIMD_NAME, "relaxed") == 0) {
+        printf("     (relaxed: checksum %016llx, not compared)\n", (unsigned long long)hash);
+        return;
+    }
+    CHECK(hash == 0x073db394d8bf8f54u, "the %s build gives %016llx", SIMD_NAME, (unsigned long long)hash);
+}
+
+int main(void) {
+    RUN("every type, odd shapes: within rounding of the slow product", test_shapes);
+    RUN("every type, 1 to 17 tokens", test_counts);
+    RUN("every type, largest codes and activations", test_extremes);
+    RUN("a row comes back as the file's values, bit for bit", test_rows);
+    RUN("results do not depend on batch or split", test_batches);
+    RUN("packed weights are at most 4 % larger than the file's", test_sizes);
+    RUN("scalar and SIMD128 agree bit for bit", test_checksum);
+    return test_report();
+}
