@@ -1,0 +1,134 @@
+// programs.test.js: the programs that stand on clla.h (src/main_wasi.c and examples/c), run as a person runs them:
+// natively, in Node's WASI and in wasmtime. Expected ids are an independent implementation's.
+
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
+const cache = process.env.CLLA_CACHE ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), '.cache'), 'clla');
+const model = 'models/tinystories-656k.gguf';
+const golden = JSON.parse(readFileSync(path.join(root, 'tests/vectors/tinystories-656k.json'), 'utf8'));
+
+/** How each kind of build is started. @type {Record<string, string[]>} */
+const PROGRAMS = {
+  natively: [path.join(root, 'build/native/clla')],
+  'in Node under WASI': [process.execPath, '--no-warnings', path.join(root, 'tests/wasi.js'), path.join(root, 'build/wasi/clla.wasm')],
+  'in wasmtime': [path.join(cache, 'wasmtime/bin/python'), path.join(root, 'tests/wasi.py'), path.join(root, 'build/wasi/clla.wasm')],
+};
+
+/** @param {string[]} program @param {string[]} args @param {string} [cwd] */
+function start([program, ...before], args, cwd = root) {
+  const { status, stdout, stderr, error } = spawnSync(program, [...before, ...args], { cwd, encoding: 'utf8', maxBuffer: 1 << 26 });
+  if (error) throw error;
+  return { status, stdout, stderr };
+}
+
+/** @param {string[]} program @param {string[]} args */
+function startJson(program, args) {
+  const { status, stdout, stderr } = start(program, [...args, '--json']);
+  assert.equal(status, 0, stderr);
+  return JSON.parse(stdout);
+}
+
+for (const [where, program] of Object.entries(PROGRAMS)) {
+  test(`complete gives the golden greedy ids and text ${where}`, () => {
+    for (const { prompt, prompt_ids, output_ids, output } of golden.prompts) {
+      const args = ['complete', model, '-p', prompt, '--max-tokens', String(output_ids.length), '--ignore-eos', '--kv', 'f32'];
+      const reply = startJson(program, args);
+      assert.deepEqual(reply.prompt_ids, prompt_ids);
+      assert.deepEqual(reply.ids, output_ids);
+      assert.equal(reply.text, output);
+      assert.equal(reply.finish_reason, 'length');
+      assert.equal(reply.timings.prompt_n, prompt_ids.length);
+      assert.equal(reply.timings.decode_n, output_ids.length - 1);
+    }
+  });
+
+  test(`complete prints the text as it comes without --json ${where}`, () => {
+    const { prompt, output_ids, output } = golden.prompts[1];
+    const args = ['complete', model, '-p', prompt, '--max-tokens', String(output_ids.length), '--ignore-eos', '--kv', 'f32'];
+    assert.equal(start(program, args).stdout, `${output}\n`);
+  });
+
+  test(`a seed gives the same text again, another seed another text ${where}`, () => {
+    const ids = (/** @type {string} */ seed) =>
+      startJson(program, ['complete', model, '-p', 'Once', '--max-tokens', '24', '--temp', '1', '--seed', seed]).ids.join();
+    assert.equal(ids('7'), ids('7'));
+    assert.notEqual(ids('7'), ids('8'));
+  });
+
+  test(`tokenize adds no BOS and parses no control tokens unless asked ${where}`, () => {
+    const { prompt, prompt_ids } = golden.prompts[0];
+    assert.deepEqual(startJson(program, ['tokenize', model, '-p', prompt, '--bos']).ids, prompt_ids);
+    assert.deepEqual(startJson(program, ['tokenize', model, '-p', prompt]).ids, prompt_ids.slice(1));
+    const lines = start(program, ['tokenize', model, '-p', prompt]).stdout;
+    assert.equal(lines, prompt_ids.slice(1).join('\n') + '\n');
+  });
+
+  test(`tokenize reads a text of more than one piece from a file ${where}`, () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'clla-programs-'));
+    const file = path.join(folder, 'long.txt');
+    writeFileSync(file, `${golden.prompts[0].prompt}\n`.repeat(40_000));
+    const { ids } = startJson(program, ['tokenize', model, '--file', file]);
+    rmSync(folder, { recursive: true });
+    assert.ok(ids.length > 200_000, `${ids.length} ids`);
+  });
+
+  test(`inspect tells the model and the exact bytes of a cache ${where}`, () => {
+    const half = startJson(program, ['inspect', model, '--ctx', '256', '--kv', 'f16']);
+    const full = startJson(program, ['inspect', model, '--ctx', '256', '--kv', 'f32']);
+    assert.equal(half.model.architecture, 'llama');
+    assert.ok(half.session.bytes_per_token > 0);
+    assert.equal(full.session.bytes_per_token, 2 * half.session.bytes_per_token);
+    assert.match(start(program, ['inspect', model]).stdout, /cache \d+ bytes/);
+  });
+
+  test(`what goes wrong is one sentence and an exit status ${where}`, () => {
+    /** @param {number} status @param {RegExp} sentence @param {string[]} args */
+    const fails = (status, sentence, ...args) => {
+      const result = start(program, args);
+      assert.equal(result.status, status, result.stderr);
+      assert.match(result.stderr, sentence);
+      assert.equal(result.stdout, '');
+    };
+    fails(2, /which command/);
+    fails(2, /no command frobnicate/, 'frobnicate');
+    fails(2, /no option --frob/, 'complete', model, '--frob');
+    fails(2, /no option --bos/, 'complete', model, '-p', 'x', '--bos');
+    fails(2, /--ctx: the value/, 'complete', model, '-p', 'x', '--ctx', '12q');
+    fails(2, /--ctx: the value/, 'complete', model, '-p', 'x', '--ctx', '1.5');
+    fails(2, /--temp: the value/, 'complete', model, '-p', 'x', '--temp', 'nan');
+    fails(2, /--seed needs a value/, 'complete', model, '-p', 'x', '--seed');
+    fails(2, /either -p TEXT or --file/, 'tokenize', model);
+    fails(1, /BAD_FILE: .*nowhere\.gguf/, 'complete', 'nowhere.gguf', '-p', 'x');
+    fails(1, /^clla: BAD_FILE: /, 'complete', 'package.json', '-p', 'x');
+    fails(1, /^clla: BAD_KV_SPEC: .*q9/, 'complete', model, '-p', 'x', '--kv', 'q9');
+    fails(1, /^clla: CONTEXT_FULL: /, 'complete', model, '-p', 'Once upon a time there was', '--ctx', '4');
+  });
+
+  test(`a split model is found part by part ${where}`, () => {
+    const { model: info } = startJson(program, ['inspect', 'tests/vectors/models/split-00001-of-00003.gguf']);
+    assert.ok(info.architecture);
+    const reply = startJson(program, ['complete', 'tests/vectors/models/split-00001-of-00003.gguf', '-p', 'a', '--max-tokens', '4', '--ignore-eos']);
+    assert.equal(reply.ids.length, 4);
+    const result = start(program, ['complete', 'tests/vectors/models/split-00002-of-00003.gguf', '-p', 'a']);
+    assert.equal(result.status, 1);
+    assert.match(result.stderr, /^clla: /);
+  });
+}
+
+test('the example in C writes on from a text', () => {
+  const { prompt, output } = golden.prompts[1];
+  const { status, stdout, stderr } = start([path.join(root, 'build/native/examples/c/complete')], [model, prompt]);
+  assert.equal(status, 0, stderr);
+  assert.ok(stdout.startsWith(prompt + output.slice(0, 100)), stdout);
+});
+
+test('the programs are built', () => {
+  for (const file of ['build/native/clla', 'build/wasi/clla.wasm']) assert.ok(existsSync(path.join(root, file)), file);
+});
