@@ -1,5 +1,6 @@
 // endpoint_node.js: worker threads of Node as endpoints for rpc.js. The browser has a file of its own with these names.
 
+import { availableParallelism } from 'node:os';
 import { Worker, parentPort } from 'node:worker_threads';
 
 /** @typedef {import('./types.d.ts').Endpoint} Endpoint */
@@ -25,6 +26,9 @@ function workerEndpoint(worker) {
     },
   };
 }
+
+/** How many threads are worth having. */
+export const hardwareThreads = () => Math.min(availableParallelism(), 8);
 
 /** The thread that computes. */
 export function startWorker() {

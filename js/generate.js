@@ -9,7 +9,7 @@ import { stopWatch } from './stops.js';
  * @typedef {import('./types.d.ts').CallContext} CallContext
  * @typedef {import('./types.d.ts').GenerateParams} GenerateParams
  * @typedef {import('./types.d.ts').Generated} Generated
- * @typedef {import('./types.d.ts').Sampling} Sampling
+ * @typedef {import('./types.d.ts').CheckedSampling} CheckedSampling
  */
 
 const CHUNK = 128; // tokens of prompt between two looks at the messages; src/clla.h's default chunk
@@ -55,7 +55,7 @@ async function prefill(engine, session, ids, from, call) {
 
 /**
  * The numbers of clla_sampler_options, in its order.
- * @param {Sampling} sampling
+ * @param {CheckedSampling} sampling
  */
 function samplerNumbers(sampling) {
   const seed = sampling.seed ?? 0;
@@ -72,8 +72,7 @@ function samplerNumbers(sampling) {
     seed % 2 ** 32,
     Math.floor(seed / 2 ** 32),
   ];
-  const bias = /** @type {[number, number][]} */ (sampling.logitBias ?? []);
-  return { numbers, bias };
+  return { numbers, bias: sampling.logitBias ?? [] };
 }
 
 /**
@@ -98,6 +97,7 @@ export async function generate(engine, params, call) {
       text: decoded.text,
       finishReason: decoded.finishReason,
       logprobs: decoded.logprobs,
+      whole: decoded.whole,
       contextUsed: engine.sessionLength(session),
       promptTokens: ids.length,
       cachedTokens: kept,
@@ -148,12 +148,12 @@ async function decode(engine, { ignoreEos, logprobs }, { reply, topAt, limit, st
     if (logprobs > 0) scores.push({ id: step.id, logprob: step.logprob, top: engine.replyTop(topAt, logprobs) });
     const shown = watch.push(step.text);
     show(shown.text);
-    if (shown.stopped) return { ids, text, finishReason: /** @type {const} */ ('stop'), logprobs: scores, firstAt };
+    if (shown.stopped) return { ids, text, finishReason: /** @type {const} */ ('stop'), logprobs: scores, whole: false, firstAt };
     await call.pause();
   }
   const last = watch.push(engine.replyFinish(reply));
   show(last.text + (last.stopped ? '' : watch.finish()));
-  return { ids, text, finishReason, logprobs: scores, firstAt };
+  return { ids, text, finishReason, logprobs: scores, whole: !last.stopped, firstAt };
 }
 
 /**

@@ -3,7 +3,6 @@
 import { CllaError } from './errors.js';
 
 /**
- * @typedef {import('./types.d.ts').Sampling} Sampling
  * @typedef {(value: any, name: string) => any} Rule returns the value to use or throws
  */
 

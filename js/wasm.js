@@ -25,7 +25,7 @@ const RELAXED = moduleWith([...SPLAT_ZERO, ...SPLAT_ZERO, ...SPLAT_ZERO, 0xfd, 0
 /** One shared memory of a page. */
 const THREADS = new Uint8Array([...HEAD, 0x05, 0x04, 0x01, 0x03, 0x01, 0x01]);
 
-/** @type {Record<Variant, () => Promise<{default: (options: object) => Promise<WasmModule>}>>} */
+/** @type {Record<Variant, () => Promise<{default: (options: {poolSize: number}) => Promise<WasmModule>}>>} */
 const BUILDS = {
   simd: () => import('./wasm/clla-simd.js'),
   'simd-threads': () => import('./wasm/clla-simd-threads.js'),

@@ -37,8 +37,14 @@ function checkSessionFits({ context, kv, logitsMax }) {
     );
 }
 
-/** @param {number} session */
-const sessionFacts = (session) => ({ session, context: engine.sessionContext(session) });
+/** What each session was made with, for its forks. @type {Map<number, {context: number, kv: string}>} */
+const sessions = new Map();
+
+/** @param {number} session @param {{context: number, kv: string}} made */
+function keepSession(session, made) {
+  sessions.set(session, made);
+  return { session, context: engine.sessionContext(session) };
+}
 
 serve(parentEndpoint(), {
   /** @param {{variant?: 'simd' | 'relaxed', threads: number, vocabularyOnly: boolean}} params */
@@ -90,14 +96,21 @@ serve(parentEndpoint(), {
   /** @param {{context: number, kv: string, logitsMax?: number}} params */
   [COMPUTE.SESSION_CREATE](params) {
     checkSessionFits(params);
-    return sessionFacts(engine.sessionCreate(params.context, params.kv, params.logitsMax));
+    return keepSession(engine.sessionCreate(params.context, params.kv, params.logitsMax), params);
   },
 
   /** @param {{session: number}} params */
-  [COMPUTE.SESSION_FORK]: ({ session }) => sessionFacts(engine.sessionFork(session)),
+  [COMPUTE.SESSION_FORK]({ session }) {
+    const made = /** @type {{context: number, kv: string}} */ (sessions.get(session));
+    checkSessionFits(made);
+    return keepSession(engine.sessionFork(session), made);
+  },
 
   /** @param {{session: number}} params */
-  [COMPUTE.SESSION_FREE]: ({ session }) => engine.sessionFree(session),
+  [COMPUTE.SESSION_FREE]({ session }) {
+    sessions.delete(session);
+    engine.sessionFree(session);
+  },
 
   [COMPUTE.GENERATE]: (params, call) => generate(engine, params, call),
   [COMPUTE.SCORE]: (params, call) => score(engine, params, call),

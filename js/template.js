@@ -1,0 +1,150 @@
+// template.js: from messages to a prompt, by the model's own chat template.
+//
+// What a person wrote must never be read as a control token, so template and contents are kept apart: the template is
+// rendered with a unique sentinel in place of each content, and cut at the sentinels. A sentinel stands between two
+// spaces that trimming removes, which shows where a template trims. Templates that rewrite a content (cutting out
+// thoughts, say) are found by comparing with a rendering of the real contents; what such a template makes of one
+// content is found by rendering with that one alone in place.
+//
+// A template is a program out of a file: it runs in a worker of its own and is ended when it takes too long.
+
+import { CllaError } from './errors.js';
+import { TEMPLATE } from './protocol.js';
+import { connect } from './rpc.js';
+import { startTemplateWorker } from './endpoint_node.js';
+
+/**
+ * @typedef {import('./types.d.ts').ChatEntry} ChatEntry
+ * @typedef {import('./types.d.ts').PromptPiece} PromptPiece
+ * @typedef {{text: string} | {content: number, trimStart: boolean, trimEnd: boolean}} Segment
+ */
+
+const TIME_LIMIT_MS = 3000;
+const PAD = '\u2003'; // a space that no template writes by itself
+
+/** For models without a template: they continue text, so messages stand as they are, a line each. */
+export const PLAIN_TEMPLATE =
+  '{% for message in messages %}{{ message.content }}{% if not loop.last %}{{ "\\n" }}{% endif %}{% endfor %}';
+
+/** A renderer that starts its worker when first needed. */
+export function createRenderer() {
+  /** @type {ReturnType<typeof connect> | undefined} */
+  let worker;
+
+  async function end() {
+    const ended = worker;
+    worker = undefined;
+    await ended?.close(new CllaError('BAD_TEMPLATE', `the chat template takes more than ${TIME_LIMIT_MS} ms`));
+  }
+
+  return {
+    /**
+     * @param {string} source
+     * @param {Record<string, unknown>[]} inputs
+     * @returns {Promise<string[]>}
+     */
+    async render(source, inputs) {
+      worker ??= connect(startTemplateWorker());
+      const timer = setTimeout(end, TIME_LIMIT_MS);
+      try {
+        return await worker.call(TEMPLATE.RENDER, { source, inputs });
+      } catch (error) {
+        const died = error instanceof CllaError && error.code === 'INTERNAL';
+        if (died) await end();
+        throw died ? new CllaError('BAD_TEMPLATE', 'the chat template takes more memory than it may have') : error;
+      } finally {
+        clearTimeout(timer);
+      }
+    },
+    close: end,
+  };
+}
+
+/** @param {string} text @param {string} mark @returns {Segment[]} */
+function cutAtSentinels(text, mark) {
+  const sentinel = new RegExp(`(${PAD}?)${mark}:(\\d+);(${PAD}?)`, 'g');
+  /** @type {Segment[]} */
+  const segments = [];
+  let end = 0;
+  for (const found of text.matchAll(sentinel)) {
+    segments.push({ text: text.slice(end, found.index) });
+    segments.push({ content: Number(found[2]), trimStart: found[1] === '', trimEnd: found[3] === '' });
+    end = found.index + found[0].length;
+  }
+  return [...segments, { text: text.slice(end) }];
+}
+
+/** @param {string} text @param {{trimStart: boolean, trimEnd: boolean}} how */
+function trimmed(text, { trimStart, trimEnd }) {
+  const front = trimStart ? text.trimStart() : text;
+  return trimEnd ? front.trimEnd() : front;
+}
+
+/**
+ * What stands at the place of one sentinel when a content is in its place.
+ * @param {string} withSentinel @param {string} withContent @param {string} sentinel without its spaces
+ * @returns {string | undefined} undefined: more than that changed
+ */
+function standsFor(withSentinel, withContent, sentinel) {
+  const [front, back, more] = withSentinel.split(new RegExp(`${PAD}?${sentinel}${PAD}?`));
+  if (back === undefined || more !== undefined) return undefined;
+  const fits = withContent.length >= front.length + back.length;
+  if (!fits || !withContent.startsWith(front) || !withContent.endsWith(back)) return undefined;
+  return withContent.slice(front.length, withContent.length - back.length);
+}
+
+/**
+ * The prompt for these messages, in pieces.
+ * @param {ReturnType<typeof createRenderer>} renderer
+ * @param {{source: string, bos: string, eos: string}} template
+ * @param {ChatEntry[]} entries
+ * @returns {Promise<PromptPiece[]>}
+ */
+export async function promptPieces(renderer, template, entries) {
+  const mark = `clla${crypto.randomUUID().replaceAll('-', '')}`;
+  /** @param {(entry: ChatEntry, i: number) => string} contentOf */
+  const input = (contentOf) => ({
+    messages: entries.map((entry, i) => ({ role: entry.role, content: contentOf(entry, i) })),
+    add_generation_prompt: true,
+    bos_token: template.bos,
+    eos_token: template.eos,
+  });
+  /** @param {ChatEntry} _ @param {number} i */
+  const sentinel = (_, i) => `${PAD}${mark}:${i};${PAD}`;
+
+  const [real, marked] = await renderer.render(template.source, [input((entry) => entry.content), input(sentinel)]);
+  const segments = cutAtSentinels(marked, mark);
+  const contents = segments.map((s) => ('content' in s ? trimmed(entries[s.content].content, s) : s.text));
+  if (contents.join('') !== real) {
+    const each = await renderer.render(
+      template.source,
+      entries.map((_, k) => input((entry, i) => (i === k ? entry.content : sentinel(entry, i)))),
+    );
+    segments.forEach((s, at) => {
+      if ('content' in s) contents[at] = standsFor(marked, each[s.content], `${mark}:${s.content};`) ?? contents[at];
+    });
+  }
+  return segments.map((s, at) => {
+    if (!('content' in s)) return { text: contents[at], special: true };
+    const { content, ids } = entries[s.content];
+    return ids !== undefined && contents[at] === content ? { ids } : { text: contents[at], special: false };
+  });
+}
+
+/**
+ * The same for a template that refuses system messages: their text goes in front of the first message instead.
+ * @param {ReturnType<typeof createRenderer>} renderer
+ * @param {{source: string, bos: string, eos: string}} template
+ * @param {ChatEntry[]} entries
+ */
+export async function chatPrompt(renderer, template, entries) {
+  try {
+    return await promptPieces(renderer, template, entries);
+  } catch (error) {
+    const [system, first, ...rest] = entries;
+    const refused = error instanceof CllaError && error.code === 'BAD_TEMPLATE' && system?.role === 'system' && first;
+    if (!refused) throw error;
+    const merged = { role: first.role, content: `${system.content}\n\n${first.content}` };
+    return promptPieces(renderer, template, [merged, ...rest]).catch(() => Promise.reject(error));
+  }
+}

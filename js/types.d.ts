@@ -1,0 +1,335 @@
+// types.d.ts: the shapes that the package offers, then those that its own files share.
+
+// ---- the public interface ------------------------------------------------------------------------------------------
+
+export type CllaErrorCode =
+  | 'OUT_OF_MEMORY'
+  | 'BAD_ARGUMENT'
+  | 'BAD_FILE'
+  | 'TRUNCATED_FILE'
+  | 'UNSUPPORTED_VERSION'
+  | 'UNSUPPORTED_TYPE'
+  | 'UNSUPPORTED_ARCHITECTURE'
+  | 'UNSUPPORTED_TOKENIZER'
+  | 'CONTEXT_FULL'
+  | 'BAD_KV_SPEC'
+  | 'ABORTED'
+  | 'NOT_READABLE'
+  | 'BAD_TEMPLATE'
+  | 'BUSY'
+  | 'CLOSED'
+  | 'INTERNAL';
+
+/** Every failure: `code` says what, `message` is a sentence that names where. errors.js explains the codes. */
+export class CllaError extends Error {
+  constructor(code: CllaErrorCode, message: string, options?: { cause?: unknown });
+  code: CllaErrorCode;
+}
+
+/** A path or file: URL (a first part "-00001-of-0000N.gguf" stands for all parts), or the bytes in some form. */
+export type ModelSource =
+  | string
+  | URL
+  | Blob
+  | ArrayBuffer
+  | Uint8Array
+  | ReadableStream<Uint8Array>
+  | AsyncIterable<Uint8Array>
+  | Iterable<Uint8Array>;
+
+export interface LoadProgress {
+  phase: 'load';
+  /** Bytes so far; `total` is undefined while a stream has not told. */
+  loaded: number;
+  total: number | undefined;
+  bytesPerSecond: number;
+  secondsLeft: number | undefined;
+}
+
+export interface LoadOptions {
+  onProgress?: (progress: LoadProgress) => void;
+  signal?: AbortSignal;
+  /** Tokens that a chat can hold. Default: what the model was trained for, at most 4096. */
+  context?: number | 'auto';
+  /** Cache specification: "f32", "f16" (default), "q8". */
+  kv?: string;
+  /** Default: one for each core, at most 8. */
+  threads?: number | 'auto';
+  /** Default: relaxed SIMD where it is sound, else plain SIMD. */
+  variant?: 'simd' | 'relaxed' | 'auto';
+  /** Read the header only: tokenizer and information, no weights. */
+  vocabularyOnly?: boolean;
+}
+
+/** Read the weights of a model and make it ready. Rejects with a CllaError and leaves nothing behind. */
+export function load(source: ModelSource, options?: LoadOptions): Promise<Model>;
+
+/** Everything is off by default: greedy decoding. */
+export interface Sampling {
+  temperature?: number;
+  topK?: number;
+  topP?: number;
+  minP?: number;
+  typicalP?: number;
+  repetitionPenalty?: number;
+  frequencyPenalty?: number;
+  presencePenalty?: number;
+  /** Tokens that the penalties look back; default 64. */
+  penaltyWindow?: number;
+  /** Same seed, same text, on every build. Default: random. */
+  seed?: number;
+  /** Added to the logits of tokens; -Infinity forbids one. */
+  logitBias?: Record<number, number> | Map<number, number>;
+}
+
+export interface SendOptions {
+  signal?: AbortSignal;
+  /** Tokens of the prompt that are evaluated, of those that had to be. */
+  onPrefill?: (progress: { done: number; total: number }) => void;
+  /** Default: until the context is full. */
+  maxTokens?: number;
+  /** The reply ends before the first of these; they may span tokens. */
+  stop?: string | string[];
+  /** Keep going where the model would end. */
+  ignoreEos?: boolean;
+  /** Report the log-probability of each token and of the N most likely ones. */
+  logprobs?: number;
+  /** Takes precedence over the chat's, field by field. */
+  sampling?: Sampling;
+}
+
+export interface CompleteOptions extends SendOptions {
+  /** Put the beginning-of-sequence token in front. Default: where the model wants one. */
+  bos?: boolean;
+  /** Read control tokens that the prompt spells. Default: true. */
+  special?: boolean;
+}
+
+export interface Timings {
+  loadMs: number;
+  /** Tokens of the prompt that had to be evaluated; the others were in the cache. */
+  promptN: number;
+  promptMs: number;
+  promptPerSecond: number;
+  decodeN: number;
+  decodeMs: number;
+  decodePerSecond: number;
+  /** From the call to the first token. */
+  ttftMs: number;
+}
+
+export interface TokenLogprob {
+  id: number;
+  logprob: number;
+}
+
+export interface ReplyResult {
+  ids: number[];
+  text: string;
+  /** The model ended or a stop string was met; maxTokens or the context was reached; it was cancelled. */
+  finishReason: 'stop' | 'length' | 'abort';
+  promptIds: number[];
+  logprobs?: (TokenLogprob & { top: TokenLogprob[] })[];
+  usage: { contextUsed: number; cachedTokens: number; reusable: boolean };
+  timings: Timings;
+}
+
+/** Iterate over it for text as it is written; leaving the loop cancels. `done` is the whole. */
+export interface Reply extends AsyncIterable<string> {
+  done: Promise<ReplyResult>;
+  stop(): void;
+}
+
+export interface ChatOptions {
+  system?: string;
+  sampling?: Sampling;
+  /** A Jinja chat template in place of the model's own. */
+  template?: string;
+}
+
+export interface Message {
+  role: 'system' | 'user' | 'assistant';
+  content: string;
+}
+
+export interface Chat {
+  /** A copy; change it by edit() and retry(). */
+  readonly messages: Message[];
+  readonly usage: {
+    contextUsed: number;
+    contextSize: number;
+    /** Tokens of the last prompt that were in the cache already. */
+    cachedTokens: number;
+    kvBytes: number;
+    kvBytesPerToken: number;
+    plainKvBytesPerToken: number;
+  };
+  send(text: string, options?: SendOptions): Reply;
+  /** Answer the last message of the user anew; a reply that still runs is stopped. */
+  retry(options?: SendOptions): Reply;
+  /** Replace message i and forget those after it (after the system message: keep them). A user's message is answered:
+   *  the reply is returned; others give undefined. */
+  edit(i: number, text: string, options?: SendOptions): Reply;
+  /** A second chat that goes on from the same messages, with a cache of its own. */
+  fork(): Chat;
+  close(): Promise<void>;
+}
+
+export interface ModelInfo {
+  name: string;
+  architecture: string;
+  parameters: number;
+  /** Memory that the weights take, and the bytes of the file. */
+  bytes: number;
+  fileBytes: number;
+  /** Tokens that a chat can hold, and those the model was trained for. */
+  context: number;
+  trainedContext: number;
+  vocabulary: number;
+  layers: number;
+  width: number;
+  feedForward: number;
+  heads: number;
+  kvHeads: number;
+  keyDim: number;
+  valueDim: number;
+  /** Sliding window of the layers that have one; 0: none. */
+  window: number;
+  types: Record<string, { tensors: number; bytes: number }>;
+  tokenizer: { kind: string; pre: string | null; addsBos: boolean };
+  license: string | null;
+  chatTemplate: string | null;
+  variant: 'simd' | 'simd-threads' | 'relaxed' | 'relaxed-threads';
+  threads: number;
+  /** Why it does not run as fast, or not as the caller might expect. */
+  reasons: string[];
+}
+
+export interface Model {
+  readonly info: ModelInfo;
+  chat(options?: ChatOptions): Chat;
+  /** Go on writing from a text or from ids. */
+  complete(prompt: string | ArrayLike<number>, options?: CompleteOptions): Reply;
+  /** Log-probability of each id but the first, given those before it. */
+  score(
+    ids: ArrayLike<number>,
+    options?: Pick<SendOptions, 'signal' | 'onPrefill'>,
+  ): Promise<Float32Array>;
+  /** No BOS and no control tokens unless asked. */
+  tokenize(text: string, options?: { bos?: boolean; special?: boolean }): Promise<number[]>;
+  detokenize(ids: ArrayLike<number>, options?: { special?: boolean }): Promise<string>;
+  /** What a context would take, exactly, before anything is allocated. */
+  sessionBytes(options?: {
+    context?: number;
+    kv?: string;
+  }): Promise<{ cacheBytes: number; scratchBytes: number; bytesPerToken: number }>;
+  /** Wasm memory, what is allocated in it, the most that ever was. */
+  memory(): Promise<{ memoryBytes: number; usedBytes: number; peakBytes: number }>;
+  /** Ends the worker and frees everything; replies under way fail with CLOSED. */
+  close(): Promise<void>;
+}
+
+// ---- between our own files -----------------------------------------------------------------------------------------
+
+/** One end of a pair of message ports. */
+export interface Endpoint {
+  post(message: any, transfer?: ArrayBuffer[]): void;
+  onMessage(listener: (message: any) => void): void;
+  onFailure(listener: (message: string) => void): void;
+  /** Whether a call is under way: an idle worker does not keep the program alive. */
+  hold(busy: boolean): void;
+  /** Let messages in. */
+  pause(): Promise<void>;
+  terminate(): Promise<void>;
+}
+
+export interface CallOptions {
+  signal?: AbortSignal;
+  onEvent?: (event: any) => void;
+  transfer?: ArrayBuffer[];
+}
+
+export interface CallContext {
+  cancelled(): boolean;
+  emit(event: object): void;
+  pause(): Promise<void>;
+}
+
+/** An instance of the module that Emscripten made; its functions are those of src/wasm_api.c. */
+export interface WasmModule {
+  wasmMemory: WebAssembly.Memory;
+  [name: `_wasm_${string}`]: (...args: number[]) => number;
+}
+
+/** Sampling as options.js hands it on. */
+export type CheckedSampling = Omit<Sampling, 'logitBias'> & { logitBias?: [number, number][] };
+
+export interface SamplerNumbers {
+  numbers: number[];
+  bias: [number, number][];
+}
+
+export interface SessionFacts {
+  session: number;
+  context: number;
+}
+
+export interface GenerateParams {
+  session: number;
+  ids: number[];
+  sampling: CheckedSampling;
+  maxTokens: number;
+  stop: string[];
+  ignoreEos: boolean;
+  logprobs: number;
+}
+
+export interface Generated {
+  ids: number[];
+  text: string;
+  finishReason: 'stop' | 'length' | 'abort';
+  logprobs: (TokenLogprob & { top: TokenLogprob[] })[];
+  /** The text is that of the ids: no stop string cut it. */
+  whole: boolean;
+  contextUsed: number;
+  promptTokens: number;
+  cachedTokens: number;
+  promptMs: number;
+  /** From the start of the work to the first token; 0 without one. */
+  firstMs: number;
+  decodeMs: number;
+}
+
+/** What engine.js lends to chat.js. */
+export interface Runtime {
+  renderer: {
+    render(source: string, inputs: Record<string, unknown>[]): Promise<string[]>;
+    close(): Promise<void>;
+  };
+  tokenize(texts: { text: string; flags: number }[]): Promise<number[][]>;
+  bos: number;
+  randomSeed(): number;
+  checkOpen(): void;
+  takeSession(): Promise<SessionFacts>;
+  returnSession(session: SessionFacts): Promise<void>;
+  forkSession(session: SessionFacts): Promise<SessionFacts>;
+  generate(request: GenerateRequest): Promise<ReplyResult>;
+  cacheFacts: { contextSize: number; kvBytes: number; kvBytesPerToken: number; plainKvBytesPerToken: number };
+  template(source?: string): { source: string; bos: string; eos: string };
+}
+
+export interface GenerateRequest {
+  prompt(): Promise<number[]>;
+  session(): Promise<SessionFacts>;
+  options: Omit<SendOptions, 'sampling' | 'stop'> & { sampling: CheckedSampling; stop?: string[] };
+  signal: AbortSignal;
+  show(text: string): void;
+}
+
+/** A message of a chat; a reply that the model wrote keeps its ids. */
+export interface ChatEntry extends Message {
+  ids?: number[];
+}
+
+/** Part of a prompt: text that may or may not spell control tokens, or tokens. */
+export type PromptPiece = { text: string; special: boolean } | { ids: number[] };

@@ -1,0 +1,2 @@
+import type { WasmModule } from '../types.js';
+export default function create(options: { poolSize: number }): Promise<WasmModule>;
