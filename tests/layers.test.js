@@ -22,11 +22,11 @@ const C_LAYERS = [
 ];
 const JS_LAYERS = [
   ['errors', 'protocol', 'rpc', 'options', 'stops'],
-  ['source', 'catalogue', 'wasm'],
-  ['worker', 'template_worker', 'endpoint_node'],
-  ['engine', 'chat', 'template'],
+  ['source', 'catalogue', 'wasm', 'binding'],
+  ['generate', 'worker', 'template_worker', 'endpoint_node'],
+  ['engine', 'chat', 'template', 'prompt', 'reply'],
   ['index'],
-  ['cli'],
+  ['cli', 'cli/*'],
 ];
 
 /** @param {string} folder @param {RegExp} ending @returns {string[]} paths from the root, sub-folders included */
