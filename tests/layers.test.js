@@ -50,7 +50,7 @@ function usesOf(file, pattern) {
 }
 
 const INCLUDE = /^[ \t]*#[ \t]*include[ \t]+"([^"]+)"/gm;
-const IMPORT = /^(?:import|export)\b[^'";]*?['"](\.[^'"]+)['"]|\bimport\(\s*['"](\.[^'"]+)['"]\s*\)/gm;
+const IMPORT = /^(?:import|export)\b[^'";()]*?['"](\.[^'"]+)['"]|\bimport\(\s*['"](\.[^'"]+)['"]\s*\)/gm;
 
 const cFiles = filesIn('src', /\.(c|h|inc)$/);
 const jsFiles = filesIn('js', /\.js$/).filter((file) => !file.startsWith('js/wasm/'));
