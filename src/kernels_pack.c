@@ -167,14 +167,21 @@ static int places_find(code_form form, int step, place *places /* [2] */) {
     }
 }
 
+/* The four codes of a step at once: a field stays within its byte. */
+static inline void store_step(const uint8_t *codes, place p, uint8_t *block) {
+    uint32_t four, kept;
+    memcpy(&four, codes, 4);
+    memcpy(&kept, block + p.offset, 4);
+    kept |= (four >> p.from & (uint32_t)p.mask * 0x01010101u) << p.shift;
+    memcpy(block + p.offset, &kept, 4);
+}
+
 /* One row's 32 codes into a block of zeros, and back. */
 static void codes_store(code_form form, const uint8_t *codes, uint8_t *block, uint32_t row) {
     place places[2];
     for (int s = 0; s < STEPS; s++)
         for (int i = places_find(form, s, places) - 1; i >= 0; i--)
-            for (int k = 0; k < 4; k++)
-                block[places[i].offset + 4 * row + (size_t)k] |=
-                    (uint8_t)((codes[4 * s + k] >> places[i].from & places[i].mask) << places[i].shift);
+            store_step(codes + 4 * s, places[i], block + 4 * row);
 }
 
 static void codes_load(code_form form, const uint8_t *block, uint32_t row, int *codes) {
