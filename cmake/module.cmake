@@ -23,7 +23,7 @@ set_target_properties(module PROPERTIES
   RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/js/wasm)
 
 target_link_options(module PRIVATE
-  --no-entry --extern-pre-js ${CMAKE_CURRENT_SOURCE_DIR}/cmake/module_head.js
+  --no-entry
   -sSTRICT -sMODULARIZE -sEXPORT_ES6 -sEXPORT_NAME=clla -sENVIRONMENT=web,worker,node
   -sFILESYSTEM=0 -sDYNAMIC_EXECUTION=0 -sSUPPORT_LONGJMP=0 -sWASM_BIGINT -sASSERTIONS=0
   # Memory starts small and grows by exactly what is asked for, while loading only; pointers reach 4 GiB.

@@ -378,7 +378,7 @@ static clla_status generate(completion *d, clla_error *error) {
 static double per_second(size_t n, double milliseconds) { return milliseconds > 0 ? 1e3 * (double)n / milliseconds : 0; }
 
 static void print_completion(const completion *d) {
-    const size_t decoded = d->count > 0 ? d->count - 1 : 0; /* the first token comes from the prompt's evaluation */
+    const size_t timed = d->count > 0 ? d->count - 1 : 0; /* the first token comes from the prompt's evaluation */
     printf("{");
     print_ids("ids", d->ids, d->count);
     printf(",\"text\":");
@@ -387,8 +387,8 @@ static void print_completion(const completion *d) {
     print_ids("prompt_ids", d->prompt_ids, d->prompt_count);
     printf(",\"timings\":{\"load_ms\":%.1f,\"prompt_n\":%zu,\"prompt_per_second\":%.2f,\"decode_n\":%zu,"
            "\"decode_per_second\":%.2f,\"ttft_ms\":%.1f}}\n",
-           d->loaded - d->started, d->prompt_count, per_second(d->prompt_count, d->prefilled - d->loaded), decoded,
-           per_second(decoded, d->ended - d->prefilled), d->prefilled - d->loaded);
+           d->loaded - d->started, d->prompt_count, per_second(d->prompt_count, d->prefilled - d->loaded), d->count,
+           per_second(timed, d->ended - d->prefilled), d->prefilled - d->loaded);
 }
 
 static clla_status run_complete(const command_line *c, clla_error *error) {
