@@ -188,8 +188,9 @@ clla_status model_configure(clla_model *m, bool vocabulary_only, clla_error *err
     status = tokenizer_create(&m->header, &m->tokenizer, error);
     if (status != CLLA_OK || !m->arch) return status;
     status = hyper_read(&m->header, m->arch, &m->hyper, error);
+    if (status != CLLA_OK && vocabulary_only) m->hyper = (hyper){0}; /* such a file need not have the numbers */
     m->hyper.vocabulary = tokenizer_size(m->tokenizer);
-    if (vocabulary_only) return CLLA_OK; /* a vocabulary file need not have the numbers */
+    if (vocabulary_only) return CLLA_OK;
     if (status == CLLA_OK) status = check_fused(m, error);
     return status == CLLA_OK ? make_slots(m, error) : status;
 }
