@@ -29,8 +29,8 @@ struct clla_session {
 static clla_status resolve(clla_session *s, const clla_model *m, const clla_session_options *options,
                            clla_error *error) {
     const clla_session_options none = {0}, *o = options ? options : &none;
-    if (m->slot_count == 0)
-        return clla_fail(error, CLLA_BAD_ARGUMENT, "the model was loaded without its weights: it cannot run");
+    if (m->hyper.layers == 0)
+        return clla_fail(error, CLLA_BAD_ARGUMENT, "the file holds a vocabulary only: it has no sessions");
     clla_status status = kv_spec_parse(o->kv, &s->spec, error);
     if (status != CLLA_OK) return status;
     uint32_t own = m->hyper.context < DEFAULT_CONTEXT ? m->hyper.context : DEFAULT_CONTEXT;
@@ -66,7 +66,7 @@ clla_status clla_session_bytes(const clla_model *model, const clla_session_optio
     session_layout(&s, model, &measure);
     kv_shape shape = shape_of(&s, model);
     *size = (clla_session_size){.cache = s.cache.bytes,
-                                .scratch = measure.used - s.cache.bytes,
+                                .scratch = measure.used - s.cache.bytes + sizeof s,
                                 .bytes_per_token = kv_bytes_per_token(&s.spec, &shape)};
     return CLLA_OK;
 }
@@ -92,6 +92,8 @@ static clla_status open_session(const clla_session *resolved, clla_session **ses
 clla_status clla_session_create(clla_model *model, const clla_session_options *options, clla_session **session,
                                 clla_error *error) {
     clla_session s = {.model = model};
+    if (model->slot_count == 0)
+        return clla_fail(error, CLLA_BAD_ARGUMENT, "the model was loaded without its weights: it cannot run");
     clla_status status = resolve(&s, model, options, error);
     return status == CLLA_OK ? open_session(&s, session, error) : status;
 }
