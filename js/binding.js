@@ -10,7 +10,7 @@ import { CllaError } from './errors.js';
  */
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true }); // a U+FEFF is text, too
 const PIECE_BYTES = 1 << 20; // the first size of the byte buffer: pieces of a file
 
 /** @param {WasmModule} module */

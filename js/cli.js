@@ -1,0 +1,153 @@
+#!/usr/bin/env node
+// cli.js: the command line. Commands and options are declared here; what they do is in cli/.
+//
+// Exit codes:
+//   0    done
+//   1    something that should not happen
+//   2    the command line or an option is wrong
+//   3    a file cannot be read, is damaged, or holds a model that is not supported
+//   4    it does not fit: the prompt into the context, or the model into memory
+//   130  interrupted (Ctrl-C)
+
+import { Command, CommanderError, Option } from 'commander';
+import { CllaError } from './index.js';
+import {
+  DEPTHS,
+  JSON_OPTION,
+  MODEL_OPTIONS,
+  PROMPT_OPTIONS,
+  REPLY_OPTIONS,
+  SAMPLING_OPTIONS,
+  SYSTEM_OPTION,
+  TIMINGS_OPTION,
+  packageVersion,
+} from './cli/arguments.js';
+import { chatCommand } from './cli/chat.js';
+import { completeCommand } from './cli/complete.js';
+import { inspectCommand, tokenizeCommand } from './cli/inspect.js';
+import { benchCommand, perplexityCommand } from './cli/measure.js';
+import { colours, interrupts } from './cli/terminal.js';
+
+/** @type {Partial<Record<import('./types.js').CllaErrorCode, number>>} */
+const EXIT_CODES = {
+  BAD_ARGUMENT: 2,
+  BAD_KV_SPEC: 2,
+  BAD_FILE: 3,
+  TRUNCATED_FILE: 3,
+  UNSUPPORTED_VERSION: 3,
+  UNSUPPORTED_TYPE: 3,
+  UNSUPPORTED_ARCHITECTURE: 3,
+  UNSUPPORTED_TOKENIZER: 3,
+  NOT_READABLE: 3,
+  BAD_TEMPLATE: 3,
+  CONTEXT_FULL: 4,
+  OUT_OF_MEMORY: 4,
+  ABORTED: 130,
+};
+
+const EXIT_HELP = `
+Exit codes: 0 done; 1 something that should not happen; 2 the command line or an
+option is wrong; 3 a file cannot be read, is damaged or holds a model that is not
+supported; 4 it does not fit, into the context or into memory; 130 interrupted.`;
+
+const stopping = interrupts();
+
+/**
+ * @param {string} usage @param {string} description
+ * @param {Option[]} options
+ * @param {(model: any, given: any, interrupts: typeof stopping) => Promise<void>} run
+ */
+function command(usage, description, options, run) {
+  const made = new Command(usage.split(' ')[0]).description(description).addHelpText('after', EXIT_HELP);
+  made.argument(usage.split(' ')[1], 'a GGUF file, or the name of a model that comes with clla');
+  for (const option of options) made.addOption(option);
+  return made.action((model, given) => run(model, given, stopping));
+}
+
+const program = new Command('clla')
+  .description('Run quantized language models (GGUF) in WebAssembly.')
+  .version(packageVersion())
+  .addHelpText('after', EXIT_HELP);
+
+const { whole, readDepths } = DEPTHS;
+const commands = [
+  command(
+    'chat [model]',
+    'talk with a model',
+    [...PROMPT_OPTIONS, SYSTEM_OPTION, ...MODEL_OPTIONS, ...SAMPLING_OPTIONS, ...REPLY_OPTIONS, JSON_OPTION, TIMINGS_OPTION],
+    chatCommand,
+  ),
+  command(
+    'complete <model>',
+    'go on writing from a text',
+    [...PROMPT_OPTIONS, ...MODEL_OPTIONS, ...SAMPLING_OPTIONS, ...REPLY_OPTIONS, JSON_OPTION, TIMINGS_OPTION],
+    completeCommand,
+  ),
+  command(
+    'inspect <model>',
+    'what a model is, and what a context takes',
+    [...MODEL_OPTIONS.filter((o) => o.long !== '--threads'), JSON_OPTION],
+    inspectCommand,
+  ),
+  command(
+    'tokenize <model>',
+    'the token ids of a text',
+    [
+      ...PROMPT_OPTIONS,
+      new Option('--bos', 'put the beginning-of-sequence token in front'),
+      new Option('--special', 'read control tokens that the text spells'),
+      MODEL_OPTIONS[0],
+      JSON_OPTION,
+    ],
+    tokenizeCommand,
+  ),
+  command(
+    'perplexity <model>',
+    'how well a model foretells a text',
+    [
+      PROMPT_OPTIONS[1],
+      ...MODEL_OPTIONS.filter((o) => o.long !== '--ctx'),
+      new Option('--ctx <n>', 'tokens of a chunk').argParser(whole(1)).default(512),
+      new Option('--chunks <n>', 'only the first n (default: all)').argParser(whole(1)),
+      new Option('--logprobs', 'with --json: list the log-probability of every token'),
+      JSON_OPTION,
+    ],
+    perplexityCommand,
+  ),
+  command(
+    'bench <model>',
+    'how fast it is: medians of several runs',
+    [
+      ...MODEL_OPTIONS,
+      new Option('--prefill <n,...>', 'lengths of prompts').argParser(readDepths).default([512], '512'),
+      new Option('--decode <n,...>', 'depths to decode at').argParser(readDepths).default([0, 2048], '0,2048'),
+      new Option('--decode-tokens <n>', 'tokens of a run').argParser(whole(2)).default(32),
+      new Option('--runs <n>', 'runs that count, after one that does not').argParser(whole(1)).default(3),
+      JSON_OPTION,
+    ],
+    benchCommand,
+  ),
+];
+for (const made of commands) program.addCommand(made);
+for (const made of [program, ...commands]) made.exitOverride();
+
+/** @param {unknown} error @returns {number} the exit code */
+function report(error) {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2; // it has said why
+  const { red } = colours(process.stderr);
+  if (!(error instanceof CllaError)) {
+    process.stderr.write(`${red('clla:')} ${error instanceof Error ? error.stack : error}\n`);
+    return 1;
+  }
+  process.stderr.write(`${red('clla:')} ${error.message}\n`);
+  return EXIT_CODES[error.code] ?? 1;
+}
+
+process.stdout.on('error', (error) => process.exit(/** @type {any} */ (error).code === 'EPIPE' ? 0 : 1)); // the reader left
+
+try {
+  await program.parseAsync();
+  process.exitCode = stopping.state.interrupted ? 130 : 0;
+} catch (error) {
+  process.exitCode = report(error);
+}

@@ -1,0 +1,154 @@
+// chat.js: `clla chat`: a conversation in the terminal, or line by line from a pipe.
+
+import { createInterface } from 'node:readline';
+import { CllaError } from '../index.js';
+import { colours, formatBytes, formatCount } from './terminal.js';
+import { loadOptions, modelPath, replyOptions, samplingOptions } from './arguments.js';
+import { readFileSync } from 'node:fs';
+import { prefillBar, printTimings, replyJson, showReply, withModel } from './model.js';
+
+/**
+ * @typedef {import('../types.js').Model} Model
+ * @typedef {import('../types.js').Chat} Chat
+ * @typedef {import('../types.js').Reply} Reply
+ * @typedef {ReturnType<typeof import('./terminal.js').interrupts>} Interrupts
+ * @typedef {import('./arguments.js').Given} Given
+ */
+
+const DEFAULTS = { temperature: 0.7, topP: 0.9 };
+
+const HELP = `/retry         answer the last message anew
+/edit TEXT     say TEXT instead of the last message
+/clear         begin a new conversation
+/usage         how much of the context is used
+/help          this
+/exit          leave; so do Ctrl-D, and Ctrl-C where nothing is being written
+`;
+
+const out = colours(process.stdout);
+
+/**
+ * @param {string | undefined} name
+ * @param {Given} given
+ * @param {Interrupts} interrupts
+ */
+export async function chatCommand(name, given, interrupts) {
+  const path = modelPath(name);
+  await withModel(path, loadOptions(given), interrupts, async (model) => {
+    const talk = conversation(model, given, interrupts);
+    const message = given.prompt ?? (given.file !== undefined ? readFileSync(given.file, 'utf8') : undefined);
+    if (message !== undefined) return talk.say(message);
+    if (process.stdin.isTTY) return interactive(model, talk);
+    for await (const line of createInterface({ input: process.stdin })) if (!(await talk.take(line))) break;
+  });
+}
+
+/**
+ * What can be said, whoever says it.
+ * @param {Model} model @param {Given} given @param {Interrupts} interrupts
+ */
+function conversation(model, given, interrupts) {
+  const start = () => model.chat({ system: given.system, sampling: samplingOptions(given, DEFAULTS) });
+  let chat = start();
+
+  /** @param {(chat: Chat, options: import('../types.js').SendOptions) => Reply} ask */
+  async function answer(ask) {
+    const bar = prefillBar();
+    const result = await interrupts.during((signal) => {
+      const reply = ask(chat, { ...replyOptions(given), onPrefill: bar.onPrefill, signal });
+      return given.json ? reply.done : showReply(reply, bar);
+    });
+    if (given.json) process.stdout.write(`${JSON.stringify(replyJson(result))}\n`);
+    else process.stdout.write(`${note(result.finishReason, chat)}\n`);
+    if (given.timings) printTimings(result.timings);
+  }
+
+  const say = (/** @type {string} */ text) => answer((c, options) => c.send(text, options));
+
+  /** @param {string} text */
+  function edit(text) {
+    const at = chat.messages.findLastIndex((message) => message.role === 'user');
+    if (at < 0) throw new CllaError('BAD_ARGUMENT', 'there is no message to edit yet');
+    return answer((c, options) => c.edit(at, text, options));
+  }
+
+  /**
+   * @param {string} line a command or a message
+   * @returns {Promise<boolean>} false: leave
+   */
+  async function take(line) {
+    const [, command, text] = /^\/(\w+)\s*(.*)$/.exec(line) ?? [];
+    if (command === 'exit') return false;
+    if (command === 'help') process.stdout.write(HELP);
+    else if (command === 'usage') process.stdout.write(`${usage(chat)}\n`);
+    else if (command === 'retry') await answer((c, options) => c.retry(options));
+    else if (command === 'edit') await edit(text);
+    else if (command === 'clear') await chat.close().then(() => (chat = start()));
+    else if (command !== undefined) process.stdout.write(`There is no /${command}; /help lists what there is.\n`);
+    else if (line.trim() !== '') await say(line);
+    return true;
+  }
+
+  return { say, take };
+}
+
+/** @param {'stop' | 'length' | 'abort'} reason @param {Chat} chat */
+function note(reason, chat) {
+  if (!process.stdout.isTTY) return '';
+  if (reason === 'abort') return out.dim(' [stopped]');
+  const full = chat.usage.contextUsed >= chat.usage.contextSize;
+  return reason === 'length' ? out.dim(full ? ' [the context is full]' : ' [--max-tokens reached]') : '';
+}
+
+/** @param {Chat} chat */
+function usage({ usage: u }) {
+  const share = `${formatCount(u.contextUsed)} of ${formatCount(u.contextSize)} tokens`;
+  return `context ${share}, ${formatBytes(u.kvBytesPerToken)} each, ${formatBytes(u.kvBytes)} set aside`;
+}
+
+/**
+ * @param {Model} model
+ * @param {ReturnType<typeof conversation>} talk
+ */
+async function interactive({ info }, talk) {
+  const facts = [`${formatCount(info.parameters)} parameters`, `context ${formatCount(info.context)}`, info.variant];
+  process.stdout.write(`${out.bold(info.name)}  ${out.dim(facts.join(' · '))}\n`);
+  for (const reason of info.reasons) process.stdout.write(`${out.dim(reason)}\n`);
+  process.stdout.write(`${out.dim('/help lists the commands')}\n\n`);
+  /** @type {string[]} */
+  const history = [];
+  for (let line = await question(history); line !== undefined; line = await question(history)) {
+    const more = await talk.take(line).catch(explain);
+    if (!more) break;
+    process.stdout.write('\n');
+  }
+}
+
+/** A failure ends one answer, not the conversation. @param {unknown} error */
+function explain(error) {
+  if (!(error instanceof CllaError) || error.code === 'INTERNAL') throw error;
+  const advice = error.code === 'CONTEXT_FULL' ? '; /clear begins anew' : '';
+  process.stderr.write(`${colours(process.stderr).red(error.message)}${advice}\n`);
+  return true;
+}
+
+/**
+ * One line from the terminal; undefined at its end. The line editor lives only as long as the question, so that Ctrl-C
+ * is a signal while a reply is being written.
+ * @param {string[]} history
+ * @returns {Promise<string | undefined>}
+ */
+function question(history) {
+  const editor = createInterface({ input: process.stdin, output: process.stdout, history, historySize: 200 });
+  return new Promise((resolve) => {
+    let answered = false;
+    editor.on('SIGINT', () => process.exit(130));
+    editor.on('history', (lines) => history.splice(0, history.length, ...lines));
+    editor.on('close', () => answered || (process.stdout.write('\n'), resolve(undefined)));
+    editor.question(out.bold('> '), (line) => {
+      answered = true;
+      editor.close();
+      resolve(line);
+    });
+  });
+}

@@ -1,0 +1,93 @@
+// terminal.js: what a person sees besides the text of replies: colours, progress, interrupts. Colours only on a
+// terminal that wants them; progress only on a terminal, always on stderr, gone when it is done.
+
+const { env, stderr } = process;
+
+/** @param {NodeJS.WriteStream} stream */
+function wantsColour(stream) {
+  if (env.NO_COLOR) return false;
+  return Boolean(stream.isTTY) && env.TERM !== 'dumb';
+}
+
+/**
+ * @param {NodeJS.WriteStream} stream
+ * @param {number} on @param {number} off
+ */
+const paint = (stream, on, off) => (/** @type {string} */ text) =>
+  wantsColour(stream) && text !== '' ? `\x1b[${on}m${text}\x1b[${off}m` : text;
+
+/** @param {NodeJS.WriteStream} stream */
+export const colours = (stream) => ({ dim: paint(stream, 2, 22), bold: paint(stream, 1, 22), red: paint(stream, 31, 39) });
+
+/** @param {number} bytes */
+export function formatBytes(bytes) {
+  if (bytes < 1e3) return `${bytes} bytes`;
+  const [value, unit] = bytes < 1e6 ? [bytes / 1e3, 'kB'] : bytes < 1e9 ? [bytes / 1e6, 'MB'] : [bytes / 1e9, 'GB'];
+  return `${value < 100 ? value.toPrecision(3) : Math.round(value)} ${unit}`;
+}
+
+/** @param {number} n */
+export const formatCount = (n) => n.toLocaleString('en-US');
+/** @param {number} ms */
+export const formatSeconds = (ms) => `${(ms / 1000).toFixed(ms < 9950 ? 2 : 0)} s`;
+
+const BAR_WIDTH = 30;
+const SHOW_AFTER_MS = 200; // what is over sooner needs no bar
+
+/**
+ * A line of progress on stderr.
+ * @param {string} label
+ * @param {(n: number) => string} format of the numbers behind the bar
+ */
+export function progressBar(label, format) {
+  const { dim } = colours(stderr);
+  const start = performance.now();
+  let drawn = '';
+  return {
+    /** @param {number} done @param {number | undefined} total */
+    update(done, total) {
+      if (!stderr.isTTY || performance.now() - start < SHOW_AFTER_MS) return;
+      const filled = total ? Math.round((BAR_WIDTH * done) / total) : 0;
+      const bar = total ? `${'━'.repeat(filled)}${dim('━'.repeat(BAR_WIDTH - filled))}  ` : '';
+      const line = `${label}  ${bar}${format(done)}${total ? ` of ${format(total)}` : ''}`;
+      if (line !== drawn) stderr.write(`\r${line}\x1b[K`);
+      drawn = line;
+    },
+    clear() {
+      if (drawn !== '') stderr.write('\r\x1b[K');
+      drawn = '';
+    },
+  };
+}
+
+/**
+ * Ctrl-C: stops what runs now, by its signal; when nothing runs, or when it does not stop at once, the program.
+ */
+export function interrupts() {
+  /** @type {AbortController | undefined} */
+  let current;
+  const state = { interrupted: false };
+
+  process.on('SIGINT', () => {
+    if (!current || current.signal.aborted) process.exit(130);
+    state.interrupted = true;
+    current.abort();
+  });
+
+  return {
+    state,
+    /**
+     * @template T
+     * @param {(signal: AbortSignal) => Promise<T>} work
+     * @returns {Promise<T>}
+     */
+    async during(work) {
+      current = new AbortController();
+      try {
+        return await work(current.signal);
+      } finally {
+        current = undefined;
+      }
+    },
+  };
+}
