@@ -26,28 +26,43 @@ TEMPLATE u8x16 code_step(code_form form, const uint8_t *block, int s) {
     }
 }
 
-/* sums[i] = sum over steps [from, to) of codes times activations of token i. */
+/* Bits of a code as code_step gives it. */
+TEMPLATE int code_bits(code_form form) {
+    static const int bits[] = {[CODE_2] = 2, [CODE_3] = 3, [CODE_4] = 4, [CODE_5] = 5, [CODE_6] = 6, [CODE_8] = 8,
+                               [CODE_TABLE] = 8};
+    return bits[form];
+}
+
+/* sums[i] += sum over steps [from, to) of codes times activations of token i; of each code the bits [shift, shift +
+ * bits). */
 TEMPLATE void sum_steps(code_form form, const uint8_t *block, const uint8_t *x, int from, int to, int width,
-                        int shift, uint8_t mask, i32x4 *sums) {
-    for (int s = from; s < to; s++) {
-        u8x16 codes = code_step(form, block, s);
-        dot_codes ready = dot_prepare(mask == 255 ? codes : b16_field(codes, shift, mask));
-        for (int i = 0; i < width; i++)
-            sums[i] = dot_add(sums[i], ready, (const dot_item *)(const void *)(x + (s * width + i) * STEP_BYTES));
+                        int shift, int bits, i32x4 *sums) {
+    for (int room = dot_room(bits); from < to; from += room) {
+        dot_sum partial[TILE];
+        for (int i = 0; i < width; i++) partial[i] = i4_splat(0);
+        for (int s = from; s < to && s < from + room; s++) {
+            u8x16 codes = code_step(form, block, s);
+            if (bits < code_bits(form)) codes = b16_field(codes, shift, (uint8_t)((1 << bits) - 1));
+            dot_codes ready = dot_prepare(codes);
+            const uint8_t *items = x + s * width * STEP_BYTES;
+            for (int i = 0; i < width; i++, items += STEP_BYTES)
+                partial[i] = dot_add(partial[i], ready, (const dot_item *)(const void *)items);
+        }
+        for (int i = 0; i < width; i++) sums[i] = i4_add(sums[i], i4_from_dot(partial[i]));
     }
 }
 
-/* The same for codes of any size: eight bits are two times four where the dot takes only seven. */
+/* The same for all bits of a code: eight are two times four where the dot takes only seven. */
 TEMPLATE void sum_part(code_form form, const uint8_t *block, const uint8_t *x, int from, int to, int width,
                        i32x4 *sums) {
     for (int i = 0; i < width; i++) sums[i] = i4_splat(0);
-    if ((form != CODE_8 && form != CODE_TABLE) || DOT_BITS >= 8) {
-        sum_steps(form, block, x, from, to, width, 0, 255, sums);
+    if (code_bits(form) <= DOT_BITS) {
+        sum_steps(form, block, x, from, to, width, 0, code_bits(form), sums);
         return;
     }
-    sum_steps(form, block, x, from, to, width, 4, 15, sums);
+    sum_steps(form, block, x, from, to, width, 4, 4, sums);
     for (int i = 0; i < width; i++) sums[i] = i4_shl(sums[i], 4);
-    sum_steps(form, block, x, from, to, width, 0, 15, sums);
+    sum_steps(form, block, x, from, to, width, 0, 4, sums);
 }
 
 /* Scale and minimum of four rows in one part of a block, the offset folded into the minimum. */

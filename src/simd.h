@@ -8,8 +8,9 @@
  * b16_* work on u8x16, sixteen bytes. Loads and stores need no alignment beyond that of the element.
  *
  * dot_* is the product that matrices are made of: a vector of codes, four rows by four columns, against four
- * activations that all rows share, gives four row sums in four lanes. Each body keeps activations in the form that it
- * multiplies best (dot_item), and tells how many bits a code may have (DOT_BITS). */
+ * activations that all rows share, gives four row sums. Each body keeps activations in the form that it multiplies best
+ * (dot_item) and sums in the form that it adds best (dot_sum: dot_room tells how many products it takes before
+ * i4_from_dot must empty it), and tells how many bits a code may have (DOT_BITS). */
 #ifndef CLLA_SIMD_H
 #define CLLA_SIMD_H
 
@@ -81,10 +82,14 @@ enum { DOT_BITS = 7 };
 typedef int8_t dot_item;
 typedef u8x16 dot_codes;
 static inline u8x16 b16_lookup(u8x16 table, u8x16 at) { return wasm_i8x16_relaxed_swizzle(table, at); } /* at < 16 */
-static inline dot_codes dot_prepare(u8x16 codes) { return codes; }
-static inline i32x4 dot_add(i32x4 sum, dot_codes codes, const dot_item *x) {
-    return wasm_i32x4_relaxed_dot_i8x16_i7x16_add(wasm_v128_load32_splat(x), codes, sum);
+typedef v128_t dot_sum; /* eight 16-bit sums, two for each row: cheaper than four of 32 bits where the processor has */
+static inline dot_codes dot_prepare(u8x16 codes) { return codes; }          /* no instruction that does all in one */
+static inline dot_sum dot_add(dot_sum sum, dot_codes codes, const dot_item *x) {
+    return wasm_i16x8_add(sum, wasm_i16x8_relaxed_dot_i8x16_i7x16(wasm_v128_load32_splat(x), codes));
 }
+static inline i32x4 i4_from_dot(dot_sum sum) { return wasm_i32x4_extadd_pairwise_i16x8(sum); }
+/* Codes below 2^bits: 2 * 127 * (2^bits - 1) a product, at most 32767 in all. */
+static inline int dot_room(int bits) { return bits <= 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 1; }
 static inline void dot_store(dot_item *to, i32x4 a) {
     v128_t halves = wasm_i16x8_narrow_i32x4(a, a);
     wasm_v128_store32_lane(to, wasm_i8x16_narrow_i16x8(halves, halves), 0);
@@ -93,15 +98,18 @@ static inline void dot_store(dot_item *to, i32x4 a) {
 #else
 
 enum { DOT_BITS = 8 };
+typedef i32x4 dot_sum;
 typedef int16_t dot_item; /* four activations as 0 2 1 3: even and odd bytes of the codes become 16-bit lanes */
 typedef struct dot_codes {
     v128_t even, odd;
 } dot_codes;
+static inline i32x4 i4_from_dot(dot_sum sum) { return sum; }
+static inline int dot_room(int bits) { return bits <= 8 ? 8 : 1; }
 static inline u8x16 b16_lookup(u8x16 table, u8x16 at) { return wasm_i8x16_swizzle(table, at); }
 static inline dot_codes dot_prepare(u8x16 codes) {
     return (dot_codes){wasm_v128_and(codes, wasm_i16x8_splat(0xff)), wasm_u16x8_shr(codes, 8)};
 }
-static inline i32x4 dot_add(i32x4 sum, dot_codes codes, const dot_item *x) {
+static inline dot_sum dot_add(dot_sum sum, dot_codes codes, const dot_item *x) {
     sum = wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(wasm_v128_load32_splat(x), codes.even));
     return wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(wasm_v128_load32_splat(x + 2), codes.odd));
 }
@@ -182,10 +190,13 @@ static inline u8x16 b16_lookup(u8x16 table, u8x16 at) {
 }
 
 enum { DOT_BITS = 8 };
+typedef i32x4 dot_sum;
 typedef int8_t dot_item;
 typedef u8x16 dot_codes;
 static inline dot_codes dot_prepare(u8x16 codes) { return codes; }
-static inline i32x4 dot_add(i32x4 sum, dot_codes codes, const dot_item *x) {
+static inline i32x4 i4_from_dot(dot_sum sum) { return sum; }
+static inline int dot_room(int bits) { return bits <= 8 ? 8 : 1; }
+static inline dot_sum dot_add(dot_sum sum, dot_codes codes, const dot_item *x) {
     for (int row = 0; row < 4; row++)
         for (int k = 0; k < 4; k++) sum[row] += codes[4 * row + k] * x[k];
     return sum;
