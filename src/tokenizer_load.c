@@ -120,7 +120,7 @@ static clla_status load_types(tokenizer *t, clla_error *error) {
     if (!status) status = same_count(t, types, KEY("token_type"), error);
     for (uint32_t id = 0; !status && id < t->count; id++) {
         double type = -1;
-        if (!gguf_number_at(t->g, types, id, &type) || !(type >= 0 && type < TOKEN_TYPES) || type != (int)type)
+        if (!gguf_number_at(t->g, types, id, &type) || !(type >= 0 && type < (double)TOKEN_TYPES) || type != (int)type)
             return clla_fail(error, CLLA_BAD_FILE, KEY("token_type") "[%u] is no token type: %g", (unsigned)id, type);
         if (type > 0) t->flags[id] = (uint8_t)type; /* 0, undefined, is read as normal */
     }
@@ -330,8 +330,8 @@ static uint32_t count_specials(const tokenizer *t) {
     uint32_t count = sizeof endings / sizeof endings[0];
     for (uint32_t id = 0; types && types->is_array && id < t->count && id < types->count; id++) {
         double type = TOKEN_NORMAL;
-        if (gguf_number_at(t->g, types, id, &type))
-            count += type == TOKEN_CONTROL || type == TOKEN_USER_DEFINED || type == TOKEN_UNKNOWN;
+        if (!gguf_number_at(t->g, types, id, &type)) continue;
+        count += type == (double)TOKEN_CONTROL || type == (double)TOKEN_USER_DEFINED || type == (double)TOKEN_UNKNOWN;
     }
     return count;
 }
@@ -394,7 +394,7 @@ clla_status tokenizer_create(const gguf *g, tokenizer **result, clla_error *erro
     uint32_t specials = count_specials(&plan);
     arena memory = {0};
     lay_out(&memory, &plan, specials);
-    size_t size = memory.used;
+    size_t size = (size_t)memory.used;
     if (!arena_open(&memory, size))
         return clla_fail(error, CLLA_OUT_OF_MEMORY, "the tokenizer needs %zu bytes", size);
     tokenizer *t = lay_out(&memory, &plan, specials);
