@@ -49,8 +49,13 @@ void clla_sampler_free(clla_sampler *sampler); /* NULL is fine */
 void clla_sampler_accept(clla_sampler *sampler, int32_t id);
 
 /* Choose from logits [vocabulary], which are not changed. Does not accept it: the caller does. Ties go to the lower id.
- * NaN logits are never chosen. */
+ * NaN logits and forbidden tokens (-INFINITY) are never chosen: -1 where there is nothing else. */
 int32_t clla_sample(clla_sampler *sampler, const float *logits);
+
+/* The place of the largest of count values, the lowest of equals, starting from place `first`; NaN and -INFINITY are
+ * passed over, -1 where there is nothing else. Parts of one array can be searched apart: the larger value wins, the
+ * lower place of equals. */
+int32_t clla_argmax(const float *values, uint32_t first, uint32_t count);
 
 /* Natural-log probabilities of the n most likely tokens, most likely first, and of one token. */
 void clla_logprobs_top(const float *logits, uint32_t vocabulary, clla_logprob *top /* [n] */, uint32_t n);
