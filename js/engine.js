@@ -48,9 +48,10 @@ export async function load(source, options) {
     const vocabularyOnly = checked.vocabularyOnly ?? false;
     const build = await worker.call(COMPUTE.OPEN, { variant: checked.variant, threads, vocabularyOnly });
     const report = progressReporter(checked.onProgress);
-    if (path !== undefined) await feedFile(worker, path, report);
-    else if (stream) await feedPieces(worker, stream, report, vocabularyOnly);
+    const size = path !== undefined ? await feedFile(worker, path, report) : stream?.total;
+    if (stream) await feedPieces(worker, stream, report, vocabularyOnly);
     const facts = await worker.call(COMPUTE.FINISH);
+    facts.info.file_bytes ||= size ?? 0; // the engine saw the header only
     const wanted = { context: checked.context ?? 0, kv: checked.kv ?? '' };
     const session = vocabularyOnly ? undefined : await worker.call(COMPUTE.SESSION_CREATE, wanted);
     return await createModel(worker, { build, facts, wanted, session, loadMs: performance.now() - started });
@@ -79,6 +80,7 @@ function progressReporter(onProgress) {
 async function feedFile(worker, path, report) {
   const total = await fileBytes(path);
   await worker.call(COMPUTE.READ_FILE, { path }, { onEvent: ({ fed }) => report(fed, total) });
+  return total;
 }
 
 /**
@@ -152,7 +154,6 @@ async function createModel(worker, { build, facts, wanted, session, loadMs }) {
     const made = await worker.call(COMPUTE.GENERATE, params, { signal, onEvent });
     const { text, finishReason, contextUsed, cachedTokens, promptTokens, promptMs, decodeMs } = made;
     const promptN = promptTokens - cachedTokens;
-    const decodeN = made.ids.length;
     return {
       ids: made.ids,
       text,
@@ -165,9 +166,9 @@ async function createModel(worker, { build, facts, wanted, session, loadMs }) {
         promptN,
         promptMs,
         promptPerSecond: perSecond(promptN, promptMs),
-        decodeN,
+        decodeN: made.evaluated,
         decodeMs,
-        decodePerSecond: perSecond(decodeN - 1, decodeMs),
+        decodePerSecond: perSecond(made.evaluated, decodeMs),
         ttftMs: before + made.firstMs,
       },
     };

@@ -98,6 +98,7 @@ export async function generate(engine, params, call) {
       finishReason: decoded.finishReason,
       logprobs: decoded.logprobs,
       whole: decoded.whole,
+      evaluated: decoded.evaluated,
       contextUsed: engine.sessionLength(session),
       promptTokens: ids.length,
       cachedTokens: kept,
@@ -125,6 +126,8 @@ async function decode(engine, { ignoreEos, logprobs }, { reply, topAt, limit, st
   let finishReason = stopped ? 'abort' : 'length';
   let text = '';
   let firstAt = 0;
+  let steps = 0; // the first one evaluates nothing: its logits are the prompt's
+  let whole = true; // no stop string cut the text
 
   /** @param {string} piece */
   const show = (piece) => {
@@ -139,7 +142,7 @@ async function decode(engine, { ignoreEos, logprobs }, { reply, topAt, limit, st
       break;
     }
     const step = engine.replyStep(reply, ids.at(-1) ?? -1);
-    if (firstAt === 0) firstAt = performance.now();
+    if (steps++ === 0) firstAt = performance.now();
     if (step.ends && !ignoreEos) {
       finishReason = 'stop';
       break;
@@ -148,12 +151,18 @@ async function decode(engine, { ignoreEos, logprobs }, { reply, topAt, limit, st
     if (logprobs > 0) scores.push({ id: step.id, logprob: step.logprob, top: engine.replyTop(topAt, logprobs) });
     const shown = watch.push(step.text);
     show(shown.text);
-    if (shown.stopped) return { ids, text, finishReason: /** @type {const} */ ('stop'), logprobs: scores, whole: false, firstAt };
+    if (shown.stopped) {
+      finishReason = 'stop';
+      whole = false;
+      break;
+    }
     await call.pause();
   }
-  const last = watch.push(engine.replyFinish(reply));
-  show(last.text + (last.stopped ? '' : watch.finish()));
-  return { ids, text, finishReason, logprobs: scores, whole: !last.stopped, firstAt };
+  if (whole) {
+    const last = watch.push(engine.replyFinish(reply));
+    show(last.text + watch.finish());
+  }
+  return { ids, text, finishReason, logprobs: scores, whole, evaluated: Math.max(0, steps - 1), firstAt };
 }
 
 /**

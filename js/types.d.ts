@@ -111,6 +111,7 @@ export interface Timings {
   promptN: number;
   promptMs: number;
   promptPerSecond: number;
+  /** Tokens evaluated one by one; the first of a reply comes from the prompt's evaluation. */
   decodeN: number;
   decodeMs: number;
   decodePerSecond: number;
@@ -291,6 +292,8 @@ export interface Generated {
   logprobs: (TokenLogprob & { top: TokenLogprob[] })[];
   /** The text is that of the ids: no stop string cut it. */
   whole: boolean;
+  /** Tokens that were evaluated one by one: the first one's logits are the prompt's. */
+  evaluated: number;
   contextUsed: number;
   promptTokens: number;
   cachedTokens: number;
