@@ -7,7 +7,7 @@ Three tables, all from Python's unicodedata (its Unicode version is written into
 
   classes   Code points in runs of one class. A stretch that alternates upper, lower, upper, lower, as large parts of
             Latin and Cyrillic do, is one run of class EVEN_UPPER or ODD_UPPER. Starts are 16 bits; a directory tells
-            where each plane of 65,536 begins.
+            where each plane of 65,536 begins. ASCII has a list of its own, for speed.
   lower     Simple lower-case mapping as ranges: first, last, stride (1 or 2) and the difference, modulo 65,536.
   bare      What is left of a character after canonical decomposition when its nonspacing marks (Mn) are dropped:
             runs of consecutive code points and one 16-bit result each; results that are longer or beyond the first
@@ -111,6 +111,7 @@ def main():
           f"{ucd.unidata_version}; do not edit. Included by unicode.c only. */\n")
     runs = class_runs()
     print("enum { " + ", ".join("CLASS_" + k for k in CLASSES) + " };\n")
+    array("uint8_t ascii_class[128]", [str(CLASSES.index(class_of(c))) for c in range(128)])
     array("uint16_t class_starts[]", [str(c & 0xFFFF) for c, _ in runs])
     numbers = [CLASSES.index(k) for _, k in runs] + [0]
     array("uint8_t class_pairs[]", [str(numbers[i] | numbers[i + 1] << 4) for i in range(0, len(runs), 2)])

@@ -272,13 +272,19 @@ static piece behind(piece p, size_t size) {
     return p;
 }
 
+/* Case is folded as (?i:) does it: the long s, U+017F, is an s too. */
 static size_t match_suffix(piece p, bool any_case) {
-    static const char *const suffixes[] = {"s", "t", "re", "ve", "m", "ll", "d"};
+    static const char *const suffixes[] = {"s", "t", "re", "ve", "m", "ll", "d", "\xc5\xbf"};
+    size_t count = sizeof suffixes / sizeof suffixes[0] - !any_case;
     if (left(p) < 2 || *p.at != '\'') return 0;
-    for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
+    for (size_t i = 0; i < count; i++) {
         size_t n = strlen(suffixes[i]), same = 0;
         if (left(p) <= n) continue;
-        while (same < n && (p.at[1 + same] | (any_case ? 0x20 : 0)) == suffixes[i][same]) same++;
+        for (; same < n; same++) {
+            char c = p.at[1 + same];
+            if (any_case && c >= 'A' && c <= 'Z') c = (char)(c + 32);
+            if (c != suffixes[i][same]) break;
+        }
         if (same == n) return 1 + n;
     }
     return 0;

@@ -72,7 +72,7 @@ static unsigned run_class(uint32_t point) {
 
 unsigned unicode_class(uint32_t point) {
     if (point > 0x10ffff) return IS_OTHER;
-    unsigned class = run_class(point);
+    unsigned class = point < 128 ? ascii_class[point] : run_class(point);
     if (class == CLASS_EVEN_UPPER) class = point % 2 ? CLASS_LL : CLASS_LU;
     if (class == CLASS_ODD_UPPER) class = point % 2 ? CLASS_LU : CLASS_LL;
     unsigned is = 1u << class;
