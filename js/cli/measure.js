@@ -15,7 +15,7 @@ import { round, withModel } from './model.js';
 
 /**
  * Perplexity as llama.cpp's tool has it: the text is cut into chunks of `ctx` tokens, each evaluated from an empty
- * cache; where the model wants a BOS, it takes the place of a chunk's first token; the second half of each is scored.
+ * cache; where the model wants a BOS, it takes the place of a chunk's first token; the tokens of the second half of each are scored.
  * @param {string} name @param {Given} given @param {Interrupts} interrupts
  */
 export async function perplexityCommand(name, given, interrupts) {
@@ -56,7 +56,7 @@ async function cutChunks(model, text, size, limit) {
 
 /** @param {number[][]} logprobs @param {number} half @param {Given} given */
 function reportPerplexity(logprobs, half, given) {
-  const scored = logprobs.flatMap((chunk) => chunk.slice(half)); // entry i is of token i + 1
+  const scored = logprobs.flatMap((chunk) => chunk.slice(half - 1)); // entry i is of token i + 1
   const ppl = Math.exp(-scored.reduce((sum, x) => sum + x, 0) / scored.length);
   const report = { ppl, chunks: logprobs.length, tokens: scored.length, ...(given.logprobs && { logprobs }) };
   const line = `perplexity ${ppl.toFixed(4)}, ${formatCount(scored.length)} tokens of ${logprobs.length} chunks scored`;
