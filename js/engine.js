@@ -256,7 +256,9 @@ async function createModel(worker, { build, facts, wanted, session, loadMs }) {
       const list = checkIds('score: ids', ids);
       const { signal, onPrefill } = checkOptions('score', options, SCORE);
       if (list.length < 2) throw new CllaError('BAD_ARGUMENT', 'score: want at least two ids');
-      const wide = { context: list.length, kv: wanted.kv, logitsMax: 32 };
+      // As long as a chat's: long and short contexts rotate differently in some models (longrope).
+      const context = Math.max(list.length, session?.context ?? 0);
+      const wide = { context, kv: wanted.kv, logitsMax: 32 };
       const { session: own } = await worker.call(COMPUTE.SESSION_CREATE, wide);
       try {
         const onEvent = (/** @type {any} */ { prefill }) => onPrefill?.(prefill);
