@@ -4,8 +4,10 @@
  *     clla tokenize MODEL (-p TEXT | --file F)   the ids of a text; reads the file's header only
  *     clla inspect  MODEL [--ctx N --kv SPEC]    what the model is and what a context costs; header only
  *
- * With --json it prints the same objects as the command line in js/. Exit status: 0 done, 1 it failed (one sentence on
- * stderr says why), 2 the command line is wrong. Chats, templates, progress and downloads are js/'s. */
+ * With --json it prints the same objects as the command line in js/, and the exit status is the same: 0 done; 2 the
+ * command line or an option is wrong; 3 a file cannot be read, is damaged or holds a model that is not supported; 4 it
+ * does not fit, into the context or into memory. One sentence on stderr says why. Chats, templates, progress and
+ * downloads are js/'s. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -16,7 +18,7 @@
 #include "clla.h"
 #include "platform.h"
 
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, PIECE = 1 << 20 };
+enum { EXIT_DONE = 0, EXIT_USAGE = 2, EXIT_FILE = 3, EXIT_ROOM = 4, PIECE = 1 << 20 };
 
 typedef struct command_line {
     const char *command, *model, *prompt, *file, *kv;
@@ -406,6 +408,17 @@ static clla_status run_complete(const command_line *c, clla_error *error) {
     return status;
 }
 
+static int exit_status(clla_status status) {
+    switch (status) {
+    case CLLA_OK: return EXIT_DONE;
+    case CLLA_BAD_ARGUMENT:
+    case CLLA_BAD_KV_SPEC: return EXIT_USAGE;
+    case CLLA_OUT_OF_MEMORY:
+    case CLLA_CONTEXT_FULL: return EXIT_ROOM;
+    default: return EXIT_FILE;
+    }
+}
+
 int main(int n, char **arguments) {
     command_line c = {.max_tokens = -1, .threads = 1};
     clla_error error = {{0}};
@@ -414,7 +427,6 @@ int main(int n, char **arguments) {
     const clla_status status = c.command[0] == 'c'   ? run_complete(&c, &error)
                                : c.command[0] == 't' ? run_tokenize(&c, &error)
                                                      : run_inspect(&c, &error);
-    if (status == CLLA_OK) return EXIT_DONE;
-    fprintf(stderr, "clla: %s: %s\n", clla_status_name(status), error.text);
-    return EXIT_FAILED;
+    if (status != CLLA_OK) fprintf(stderr, "clla: %s: %s\n", clla_status_name(status), error.text);
+    return exit_status(status);
 }

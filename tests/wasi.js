@@ -1,9 +1,13 @@
-// wasi.js: run a WASI program in Node: node tests/wasi.js FILE.wasm [ARGUMENT...]. It sees the working folder and "/".
+// wasi.js: run a WASI program in Node: node tests/wasi.js FILE.wasm [ARGUMENT...]. It sees the working folder, and the
+// folder of each argument that is an absolute path.
 
 import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { WASI } from 'node:wasi';
 
 const [file, ...args] = process.argv.slice(2);
-const wasi = new WASI({ version: 'preview1', args: [file, ...args], env: {}, preopens: { '.': '.', '/': '/' }, returnOnExit: true });
+const folders = args.filter((arg) => path.isAbsolute(arg)).map((arg) => path.dirname(arg));
+const preopens = Object.fromEntries(['.', ...folders].map((folder) => [folder, folder]));
+const wasi = new WASI({ version: 'preview1', args: [file, ...args], env: {}, preopens, returnOnExit: true });
 const { instance } = await WebAssembly.instantiate(await readFile(file), { wasi_snapshot_preview1: wasi.wasiImport });
 process.exitCode = wasi.start(instance);

@@ -1,5 +1,8 @@
-"""Run a WASI program in wasmtime: python tests/wasi.py FILE.wasm [ARGUMENT...]. It sees the working folder and "/"."""
+"""Run a WASI program in wasmtime: python tests/wasi.py FILE.wasm [ARGUMENT...].
 
+It sees the working folder, and the folder of each argument that is an absolute path."""
+
+import os
 import sys
 
 import wasmtime
@@ -11,8 +14,8 @@ wasi.argv = sys.argv[1:]
 wasi.inherit_stdin()
 wasi.inherit_stdout()
 wasi.inherit_stderr()
-wasi.preopen_dir(".", ".")
-wasi.preopen_dir("/", "/")
+for folder in {".", *(os.path.dirname(arg) for arg in sys.argv[2:] if os.path.isabs(arg))}:
+    wasi.preopen_dir(folder, folder)
 store.set_wasi(wasi)
 linker = wasmtime.Linker(engine)
 linker.define_wasi()
