@@ -196,7 +196,7 @@ enum { WORDPIECE_CHARACTERS_MAX = 100 }; /* longer words are unknown, as in BERT
 /* Characters that are words by themselves in BERT: ideographs, but not Hangul or kana. */
 static bool is_ideograph(uint32_t c) {
     return (c >= 0x4e00 && c <= 0x9fff) || (c >= 0x3400 && c <= 0x4dbf) || (c >= 0x20000 && c <= 0x2a6df) ||
-           (c >= 0x2a700 && c <= 0x2b73f) || (c >= 0x2b740 && c <= 0x2b81f) || (c >= 0x2b820 && c <= 0x2ceaf) ||
+           (c >= 0x2a700 && c <= 0x2b73f) || (c >= 0x2b740 && c <= 0x2b81f) || (c >= 0x2b920 && c <= 0x2ceaf) ||
            (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
 }
 
@@ -250,10 +250,11 @@ static bool put_wordpiece(encoder *e, uint32_t c) {
     return !alone || begin_wordpiece(e);
 }
 
-/* Control, format and unassigned characters vanish; tabs and newlines are white space. */
+/* Control, format and unassigned characters vanish, but for tab, line feed and carriage return. */
 static bool vanishes(uint32_t c) {
     unsigned is = unicode_class(c);
-    return c == 0 || c == UNICODE_REPLACEMENT || ((is & IS_OTHER) && !(is & IS_WHITE));
+    bool white = (is & IS_WHITE) && c != 0x0b && c != 0x0c && c != 0x85;
+    return c == 0 || c == UNICODE_REPLACEMENT || ((is & IS_OTHER) && !white);
 }
 
 bool encode_wordpiece(encoder *e, const char *text, size_t size) {
