@@ -6,7 +6,7 @@
 // Of 60 random prompts the one is kept whose greedy run is the most decided (largest smallest margin between the best and
 // the second best token), so that a test can ask for equal ids although two engines round differently.
 import { readdirSync, writeFileSync } from 'node:fs';
-import { allLogits, greedy, llama, logprobOf, marginOf, rounded, source, withSequence } from './llama.mjs';
+import { greedy, judgements, llama, rounded, source, withSequence } from './llama.mjs';
 
 const PROMPT = 20;
 const GREEDY = 24;
@@ -23,13 +23,13 @@ function random(seed) {
 async function attempt(sequence, prompt) {
   const output = await greedy(sequence, prompt, GREEDY);
   const ids = [...prompt, ...output];
-  const rows = await allLogits(sequence, ids.slice(0, -1));
-  const margins = rows.slice(prompt.length - 1).map(marginOf);
+  const judged = await judgements(sequence, ids);
+  const margins = judged.slice(prompt.length - 1).map((j) => j.margin);
   return {
     prompt_ids: prompt,
     output_ids: output,
     margins: margins.map((m) => rounded(m, 3)),
-    logprobs: rows.map((row, i) => rounded(logprobOf(row, ids[i + 1]))),
+    logprobs: judged.map((j) => rounded(j.logprob)),
     decided: Math.min(...margins),
     distinct: new Set(output).size,
   };

@@ -32,19 +32,24 @@ export async function greedy(sequence, ids, count) {
   return out;
 }
 
-/** For every position its logits as [id, logit][], best first. `logits: true` gives them raw, before any sampling. */
-export async function allLogits(sequence, ids, from = 0) {
-  await sequence.clearHistory();
-  const wanted = { generateNext: { logits: true } };
-  const rows = await sequence.controlledEvaluate(ids.map((id, i) => (i < from ? id : [id, wanted])));
-  return rows.slice(from).map((row) => [...row.next.logits.entries()].sort((a, b) => b[1] - a[1]));
+/** Of raw logits (a Map): the log-probability of `next`, and how far the best is above the second best. */
+function judge(logits, next) {
+  let [best, second] = [-Infinity, -Infinity];
+  for (const logit of logits.values()) {
+    if (logit > best) [best, second] = [logit, best];
+    else if (logit > second) second = logit;
+  }
+  let total = 0;
+  for (const logit of logits.values()) total += Math.exp(logit - best);
+  return { logprob: logits.get(next) - best - Math.log(total), margin: best - second };
 }
 
-/** Log-probability of one id, and the distance of the best from the second best, of a row of allLogits. */
-export function logprobOf(row, id) {
-  const total = row.reduce((sum, [, logit]) => sum + Math.exp(logit - row[0][1]), 0);
-  return row.find(([i]) => i === id)[1] - row[0][1] - Math.log(total);
+/** For each of ids[from + 1], .. given those before it: {logprob, margin}. `logits: true` gives them before any sampling. */
+export async function judgements(sequence, ids, from = 0) {
+  await sequence.clearHistory();
+  const wanted = { generateNext: { logits: true } };
+  const rows = await sequence.controlledEvaluate(ids.slice(0, -1).map((id, i) => (i < from ? id : [id, wanted])));
+  return rows.slice(from).map((row, i) => judge(row.next.logits, ids[from + i + 1]));
 }
-export const marginOf = (row) => row[0][1] - row[1][1];
 
 export const rounded = (x, digits = 5) => Number(x.toFixed(digits));
