@@ -4,144 +4,254 @@
  * the four activations of each token of the tile (dot_add). Four integer sums come out, one for each row. They are
  * scaled and added to the token's four results, as is the minimum times the sum of the activations.
  *
- * The template is a function whose format and width are constants in each instance, so that all choices are made
- * by the compiler. Integer sums are exact; float sums run over the blocks in order, whatever the width. */
+ * Two groups of rows go side by side, so that an activation is fetched once for eight rows. The template is a function
+ * whose format and width are constants in each instance: all choices are made by the compiler. Integer sums are exact;
+ * float sums run over the blocks in order, whatever the width. */
 #include "kernels_layout.h"
 #include "kernels_multiply.h"
 
 #define TEMPLATE static inline __attribute__((always_inline))
 
-/* The codes of step s of a block: bytes, row by row. */
-TEMPLATE u8x16 code_step(code_form form, const uint8_t *block, int s) {
-    u8x16 low;
-    if (form == CODE_8) return b16_load(block + 16 * s);
-    if (form == CODE_2 || form == CODE_3) low = b16_field(b16_load(block + s / 4 * 16), s % 4 * 2, 3);
-    else low = b16_field(b16_load(block + s % 4 * 16), s / 4 * 4, 15);
-    switch (form) {
-    case CODE_3: return b16_or(low, b16_field(b16_load(block + 32), s - 2, 4));
-    case CODE_5: return b16_or(low, b16_field(b16_load(block + 64), s - 4, 16));
-    case CODE_6: return b16_or(low, b16_field(b16_load(block + 64 + s / 4 * 16), s % 4 * 2 - 4, 48));
-    case CODE_TABLE: return b16_lookup(b16_load(kernels_iq4_table), low);
-    default: return low;
-    }
+enum { ABREAST = 2 /* groups side by side */, HALF_STEPS = STEPS / 2 };
+
+/* Which bits of a code a product takes: all, or four of eight where the dot takes only seven. */
+typedef enum code_bits { BITS_ALL, BITS_LOW, BITS_HIGH } code_bits;
+
+/* Constants of a format, kept in registers (simd.h). */
+typedef struct constants {
+    u8x16 low, high;  /* masks of the plane of low bits and of the rest, where that lands in the code */
+    u8x16 nibble, even; /* masks of half a byte, of each even byte */
+    u8x16 table;
+    half_constants half;
+    f32x4 offset; /* minus the format's */
+} constants;
+
+TEMPLATE constants constants_keep(format f) {
+    constants c = {.low = b16_keep(f.form == CODE_2 || f.form == CODE_3 ? 3 : 15),
+                   .high = b16_keep(f.form == CODE_3 ? 4 : f.form == CODE_5 ? 16 : 48),
+                   .nibble = b16_keep(15),
+                   .even = dot_even_keep(),
+                   .half = half_constants_keep(),
+                   .offset = f4_keep((float)-f.offset)};
+    return c;
 }
 
-/* Bits of a code as code_step gives it. */
-TEMPLATE int code_bits(code_form form) {
-    static const int bits[] = {[CODE_2] = 2, [CODE_3] = 3, [CODE_4] = 4, [CODE_5] = 5, [CODE_6] = 6, [CODE_8] = 8,
-                               [CODE_TABLE] = 8};
-    return bits[form];
-}
+/* ---- codes ------------------------------------------------------------------------------------------------- */
 
-/* sums[i] += sum over steps [from, to) of codes times activations of token i; of each code the bits [shift, shift +
- * bits). */
-TEMPLATE void sum_steps(code_form form, const uint8_t *block, const uint8_t *x, int from, int to, int width,
-                        int shift, int bits, i32x4 *sums) {
-    for (int room = dot_room(bits); from < to; from += room) {
-        dot_sum partial[TILE];
-        for (int i = 0; i < width; i++) partial[i] = i4_splat(0);
-        for (int s = from; s < to && s < from + room; s++) {
-            u8x16 codes = code_step(form, block, s);
-            if (bits < code_bits(form)) codes = b16_field(codes, shift, (uint8_t)((1 << bits) - 1));
-            dot_codes ready = dot_prepare(codes);
-            const uint8_t *items = x + s * width * STEP_BYTES;
-            for (int i = 0; i < width; i++, items += STEP_BYTES)
-                partial[i] = dot_add(partial[i], ready, (const dot_item *)(const void *)items);
-        }
-        for (int i = 0; i < width; i++) sums[i] = i4_add(sums[i], i4_from_dot(partial[i]));
-    }
-}
+/* The planes that steps share, shifted on from step to step: two of two bits (steps 0 to 3, 4 to 7), one of one bit. */
+typedef struct planes {
+    u8x16 two[2], one;
+} planes;
 
-/* The same for all bits of a code: eight are two times four where the dot takes only seven. */
-TEMPLATE void sum_part(code_form form, const uint8_t *block, const uint8_t *x, int from, int to, int width,
-                       i32x4 *sums) {
-    for (int i = 0; i < width; i++) sums[i] = i4_splat(0);
-    if (code_bits(form) <= DOT_BITS) {
-        sum_steps(form, block, x, from, to, width, 0, code_bits(form), sums);
-        return;
-    }
-    sum_steps(form, block, x, from, to, width, 4, 4, sums);
-    for (int i = 0; i < width; i++) sums[i] = i4_shl(sums[i], 4);
-    sum_steps(form, block, x, from, to, width, 0, 4, sums);
-}
-
-/* Scale and minimum of four rows in one part of a block, the offset folded into the minimum. */
-typedef struct part_scale {
-    f32x4 scale, minimum;
-} part_scale;
-
-/* scales: of the super-block; at: the part's number in it. */
-TEMPLATE part_scale part_scale_load(format f, const uint8_t *scales, uint32_t at) {
-    const uint16_t *halves = (const uint16_t *)(const void *)scales;
-    part_scale p;
-    if (f.super == 1) {
-        p.scale = f4_load_f16_finite(halves);
-        p.minimum = f.minimum == MINIMUM_HALF ? f4_load_f16_finite(halves + 4)
-                                              : f4_mul(p.scale, f4_splat((float)-f.offset));
-        return p;
-    }
-    f32x4 d = f4_load_f16(halves);
-    if (f.minimum == MINIMUM_NONE) {
-        p.scale = f4_mul(d, f4_load_i8((const int8_t *)(scales + 8 + 4 * at)));
-        p.minimum = f4_mul(p.scale, f4_splat((float)-f.offset));
-        return p;
-    }
-    f32x4 m = f4_sub(f4_zero(), f4_load_f16(halves + 4));
-    const int8_t *bytes = (const int8_t *)(scales + 16 + (f.minimum == MINIMUM_BYTE ? 8 : 4) * at);
-    i32x4 scale = i4_load_i8(bytes), minimum;
-    if (f.minimum == MINIMUM_BYTE) {
-        minimum = i4_load_i8(bytes + 4);
-    } else {
-        minimum = i4_and(i4_shr(scale, 4), i4_splat(15));
-        scale = i4_and(scale, i4_splat(15));
-    }
-    p.scale = f4_mul(d, f4_from_i4(scale));
-    p.minimum = f4_mul(m, f4_from_i4(minimum));
+TEMPLATE planes planes_load(code_form form, const uint8_t *block) {
+    planes p = {{b16_splat(0), b16_splat(0)}, b16_splat(0)};
+    if (form == CODE_2 || form == CODE_3) p.two[0] = b16_load(block), p.two[1] = b16_load(block + 16);
+    if (form == CODE_6) p.two[0] = b16_load(block + 64), p.two[1] = b16_load(block + 80);
+    if (form == CODE_3) p.one = b16_load(block + 32);
+    if (form == CODE_5) p.one = b16_load(block + 64);
     return p;
 }
 
-/* results[i] += block of four rows times block of token i. */
-TEMPLATE void multiply_block(format f, const uint8_t *block, const uint8_t *scales, uint32_t at, const uint8_t *x,
-                             int width, f32x4 *results) {
-    const float *floats = (const float *)(const void *)(x + STEPS * STEP_BYTES * width);
-    for (uint32_t part = 0; part < f.parts; part++) {
-        int steps = STEPS / (int)f.parts, from = steps * (int)part;
-        const float *x_sums = floats + width * (f.parts == 1 ? 1 : 2 + (int)part);
-        i32x4 sums[TILE];
-        sum_part(f.form, block, x, from, from + steps, width, sums);
-        part_scale p = part_scale_load(f, scales, at * f.parts + part);
-        for (int i = 0; i < width; i++) {
-            results[i] = f4_madd(results[i], f4_from_i4(sums[i]), f4_mul(p.scale, f4_splat(floats[i])));
-            results[i] = f4_madd(results[i], p.minimum, f4_splat(x_sums[i]));
+TEMPLATE void planes_shift(code_form form, planes *p) {
+    if (form == CODE_2 || form == CODE_3 || form == CODE_6)
+        p->two[0] = b16_shr(p->two[0], 2), p->two[1] = b16_shr(p->two[1], 2);
+    if (form == CODE_3 || form == CODE_5) p->one = b16_shr(p->one, 1);
+}
+
+/* The codes of step j (half 0) or j + 4 (half 1), bytes row by row; at: the block's byte 16 j; p: shifted j times. */
+TEMPLATE u8x16 code_step(code_form form, code_bits bits, const uint8_t *at, const planes *p, int half,
+                         const constants *c) {
+    u8x16 code;
+    if (form == CODE_2 || form == CODE_3) {
+        code = b16_and(p->two[half], c->low);
+        if (form == CODE_2) return code;
+        return b16_or(code, b16_and(half ? b16_shr(p->one, 2) : b16_shl(p->one, 2), c->high));
+    }
+    if (form == CODE_8) {
+        code = b16_load(at + 64 * half);
+        if (bits == BITS_ALL) return code;
+        return b16_and(bits == BITS_HIGH ? b16_shr(code, 4) : code, c->nibble);
+    }
+    code = b16_load(at);
+    code = b16_and(half ? b16_shr(code, 4) : code, c->low);
+    if (form == CODE_TABLE) return b16_lookup(c->table, code);
+    if (form == CODE_5) return b16_or(code, b16_and(half ? p->one : b16_shl(p->one, 4), c->high));
+    if (form == CODE_6) return b16_or(code, b16_and(b16_shl(p->two[half], 4), c->high));
+    return code;
+}
+
+TEMPLATE int bits_of(code_form form, code_bits bits) {
+    if (bits != BITS_ALL) return 4;
+    switch (form) {
+    case CODE_2: return 2;
+    case CODE_3: return 3;
+    case CODE_4: return 4;
+    case CODE_5: return 5;
+    case CODE_6: return 6;
+    default: return 8;
+    }
+}
+
+/* ---- integer sums ------------------------------------------------------------------------------------------ */
+
+/* One block of several groups against the same block of a tile. */
+typedef struct pair {
+    const uint8_t *blocks[ABREAST], *x;
+} pair;
+
+/* Add steps j and j + 4 (both, or the half `first` = `last`) to partial [ABREAST][TILE]. */
+TEMPLATE void add_step(code_form form, code_bits bits, pair p, int j, int first, int last, int width,
+                       const constants *c, const planes *shared, dot_sum (*partial)[TILE]) {
+    const uint8_t *items = p.x + j * width * STEP_BYTES;
+    UNROLL for (int half = first; half <= last; half++) {
+        dot_codes codes[ABREAST];
+        UNROLL for (int g = 0; g < ABREAST; g++)
+            codes[g] = dot_prepare(code_step(form, bits, p.blocks[g] + 16 * j, &shared[g], half, c), c->even);
+        UNROLL for (int i = 0; i < width; i++) {
+            const dot_item *x = (const dot_item *)(const void *)(items + (HALF_STEPS * half * width + i) * STEP_BYTES);
+            UNROLL for (int g = 0; g < ABREAST; g++) partial[g][i] = dot_add(partial[g][i], codes[g], x);
         }
+    }
+}
+
+/* sums [ABREAST][TILE] += the product of all steps of the halves `first` to `last`. */
+TEMPLATE void add_steps(code_form form, code_bits bits, pair p, int first, int last, int width, const constants *c,
+                        i32x4 (*sums)[TILE]) {
+    int room = dot_room(bits_of(form, bits)) / (last - first + 1), rounds = room < HALF_STEPS ? room : HALF_STEPS;
+    planes shared[ABREAST];
+    UNROLL for (int g = 0; g < ABREAST; g++) shared[g] = planes_load(form, p.blocks[g]);
+    KEEP_LOOP for (int from = 0; from < HALF_STEPS; from += rounds) {
+        dot_sum partial[ABREAST][TILE];
+        UNROLL for (int g = 0; g < ABREAST; g++)
+            UNROLL for (int i = 0; i < width; i++) partial[g][i] = i4_splat(0);
+        KEEP_LOOP for (int j = from; j < from + rounds; j++) {
+            add_step(form, bits, p, j, first, last, width, c, shared, partial);
+            UNROLL for (int g = 0; g < ABREAST; g++) planes_shift(form, &shared[g]);
+        }
+        UNROLL for (int g = 0; g < ABREAST; g++)
+            UNROLL for (int i = 0; i < width; i++) sums[g][i] = i4_add(sums[g][i], i4_from_dot(partial[g][i]));
+    }
+}
+
+/* The same for all bits of the codes. */
+TEMPLATE void add_part(code_form form, pair p, int first, int last, int width, const constants *c,
+                       i32x4 (*sums)[TILE]) {
+    constants own = *c;
+    if (form == CODE_TABLE) own.table = b16_load(kernels_iq4_table[BITS_ALL]);
+    if (bits_of(form, BITS_ALL) <= DOT_BITS) {
+        add_steps(form, BITS_ALL, p, first, last, width, &own, sums);
+        return;
+    }
+    if (form == CODE_TABLE) own.table = b16_load(kernels_iq4_table[BITS_HIGH]);
+    add_steps(form, BITS_HIGH, p, first, last, width, &own, sums);
+    UNROLL for (int g = 0; g < ABREAST; g++)
+        UNROLL for (int i = 0; i < width; i++) sums[g][i] = i4_shl(sums[g][i], 4);
+    if (form == CODE_TABLE) own.table = b16_load(kernels_iq4_table[BITS_LOW]);
+    add_steps(form, BITS_LOW, p, first, last, width, &own, sums);
+}
+
+/* ---- scales ------------------------------------------------------------------------------------------------ */
+
+/* Scale and minimum of four rows: of a super-block, or of a part with the offset folded into the minimum. */
+typedef struct scale {
+    f32x4 d, m;
+} scale;
+
+/* The halves. Those of large super-blocks are often subnormal, and seldom read. */
+TEMPLATE scale scale_head(format f, const uint8_t *scales, const constants *c) {
+    const uint16_t *halves = (const uint16_t *)(const void *)scales;
+    scale s = {f.super == 1 ? f4_load_f16_by(halves, c->half) : f4_load_f16(halves), f4_zero()};
+    if (f.minimum == MINIMUM_NONE) return s;
+    if (f.super == 1) s.m = f4_load_f16_by(halves + 4, c->half);
+    else s.m = f4_sub(f4_zero(), f4_load_f16(halves + 4));
+    return s;
+}
+
+/* The scale of part number `part` of the super-block. */
+TEMPLATE scale scale_part(format f, scale head, const uint8_t *scales, uint32_t part, const constants *c) {
+    const int8_t *bytes = (const int8_t *)scales;
+    if (f.super > 1 && f.minimum == MINIMUM_BYTE) {
+        bytes += 16 + 8 * part;
+        return (scale){f4_mul(head.d, f4_load_i8(bytes)), f4_mul(head.m, f4_load_i8(bytes + 4))};
+    }
+    if (f.super > 1 && f.minimum == MINIMUM_NIBBLE) {
+        i32x4 both = i4_load_i8(bytes + 16 + 4 * part);
+        i32x4 high = i4_and(i4_shr(both, 4), i4_splat(15)), low = i4_and(both, i4_splat(15));
+        return (scale){f4_mul(head.d, f4_from_i4(low)), f4_mul(head.m, f4_from_i4(high))};
+    }
+    if (f.super > 1) head.d = f4_mul(head.d, f4_load_i8(bytes + 8 + 4 * part));
+    if (f.minimum == MINIMUM_NONE) head.m = f4_mul(head.d, c->offset);
+    return head;
+}
+
+/* ---- the product ------------------------------------------------------------------------------------------- */
+
+/* results += one block of all groups times the tile's. */
+TEMPLATE void multiply_block(format f, pair p, const uint8_t *const *scales, const scale *heads, uint32_t at, int width,
+                             const constants *c, f32x4 (*results)[TILE]) {
+    const float *floats = (const float *)(const void *)(p.x + STEPS * STEP_BYTES * width);
+    UNROLL for (int part = 0; part < (int)f.parts; part++) {
+        const float *x_sums = floats + width * (f.parts == 1 ? 1 : 2 + part);
+        i32x4 sums[ABREAST][TILE];
+        UNROLL for (int g = 0; g < ABREAST; g++)
+            UNROLL for (int i = 0; i < width; i++) sums[g][i] = i4_splat(0);
+        add_part(f.form, p, part, f.parts == 1 ? 1 : part, width, c, sums);
+        UNROLL for (int g = 0; g < ABREAST; g++) {
+            scale s = scale_part(f, heads[g], scales[g], at * f.parts + (uint32_t)part, c);
+            UNROLL for (int i = 0; i < width; i++) {
+                results[g][i] = f4_madd(results[g][i], f4_from_i4(sums[g][i]), f4_mul(s.d, f4_splat(floats[i])));
+                results[g][i] = f4_madd(results[g][i], s.m, f4_splat(x_sums[i]));
+            }
+        }
+    }
+}
+
+/* results = whole rows of all groups times the tile. */
+TEMPLATE void multiply_rows(format f, const uint8_t *const *groups, const uint8_t *x, uint32_t blocks, int width,
+                            const constants *c, f32x4 (*results)[TILE]) {
+    pair p = {.x = x};
+    const uint8_t *scales[ABREAST];
+    UNROLL for (int g = 0; g < ABREAST; g++) {
+        p.blocks[g] = groups[g];
+        scales[g] = groups[g] + blocks * code_block_bytes(f.form);
+        UNROLL for (int i = 0; i < width; i++) results[g][i] = f4_zero();
+    }
+    for (uint32_t b = 0; b < blocks; b += f.super) {
+        scale heads[ABREAST];
+        UNROLL for (int g = 0; g < ABREAST; g++) heads[g] = scale_head(f, scales[g], c);
+        KEEP_LOOP for (uint32_t at = 0; at < f.super; at++) {
+            multiply_block(f, p, scales, heads, at, width, c, results);
+            UNROLL for (int g = 0; g < ABREAST; g++) p.blocks[g] += code_block_bytes(f.form);
+            p.x += tile_block_bytes((uint32_t)width);
+        }
+        UNROLL for (int g = 0; g < ABREAST; g++) scales[g] += scale_bytes(f);
     }
 }
 
 static void store_rows(float *y, f32x4 result, uint32_t rows) {
     float four[4];
     f4_store(four, result);
-    memcpy(y, four, rows * sizeof(float));
+    for (uint32_t r = 0; r < rows; r++) y[r] = four[r];
 }
 
 TEMPLATE void multiply(format f, const multiply_job *job, int width) {
-    const uint8_t *group = job->group;
+    constants c = constants_keep(f);
     float *y = job->y;
-    for (uint32_t g = 0; g < job->groups; g++, group += job->group_bytes, y += MATRIX_GROUP) {
-        const uint8_t *block = group, *x = job->tile;
-        const uint8_t *scales = group + job->blocks * code_block_bytes(f.form);
-        f32x4 results[TILE];
-        for (int i = 0; i < width; i++) results[i] = f4_zero();
-        for (uint32_t b = 0; b < job->blocks; b += f.super, scales += scale_bytes(f)) {
-            for (uint32_t at = 0; at < f.super; at++) {
-                multiply_block(f, block, scales, at, x, width, results);
-                block += code_block_bytes(f.form);
-                x += tile_block_bytes((uint32_t)width);
+    for (uint32_t first = 0; first < job->groups; first += ABREAST, y += ABREAST * MATRIX_GROUP) {
+        const uint8_t *groups[ABREAST]; /* a group that is missing at the end is computed as the first one again */
+        f32x4 results[ABREAST][TILE];
+        for (uint32_t g = 0; g < ABREAST; g++)
+            groups[g] = job->group + (first + g < job->groups ? first + g : first) * job->group_bytes;
+        multiply_rows(f, groups, job->tile, job->blocks, width, &c, results);
+        UNROLL for (uint32_t g = 0; g < ABREAST; g++) {
+            if (first + g >= job->groups) break;
+            uint32_t rows = job->rows - (first + g) * MATRIX_GROUP;
+            float *to = y + g * MATRIX_GROUP;
+            UNROLL for (uint32_t i = 0; i < (uint32_t)width; i++) {
+                if (i >= job->columns) break;
+                if (rows >= MATRIX_GROUP) f4_store(to + i * job->stride, results[g][i]);
+                else store_rows(to + i * job->stride, results[g][i], rows);
             }
-        }
-        uint32_t rows = job->rows - g * MATRIX_GROUP;
-        for (uint32_t i = 0; i < (uint32_t)width && i < job->columns; i++) {
-            if (rows >= MATRIX_GROUP) f4_store(y + i * job->stride, results[i]);
-            else store_rows(y + i * job->stride, results[i], rows);
         }
     }
 }

@@ -25,7 +25,7 @@
 #include "kernels.h"
 #include "simd.h"
 
-enum { TILE = 8, STEPS = COLUMN_BLOCK / 4, SUPER_BLOCKS = 8, STEP_BYTES = 4 * (int)sizeof(dot_item), TILE_FLOATS = 4 };
+enum { TILE = 4, STEPS = COLUMN_BLOCK / 4, SUPER_BLOCKS = 8, STEP_BYTES = 4 * (int)sizeof(dot_item), TILE_FLOATS = 4 };
 
 typedef enum code_form { CODE_2, CODE_3, CODE_4, CODE_5, CODE_6, CODE_8, CODE_TABLE } code_form;
 typedef enum minimum_form { MINIMUM_NONE, MINIMUM_HALF, MINIMUM_BYTE, MINIMUM_NIBBLE } minimum_form;
@@ -41,8 +41,8 @@ typedef struct format {
 /* NULL for the float types. */
 const format *format_find(tensor_type type);
 
-/* The 16 values of IQ4_NL and IQ4_XS, plus 128. */
-extern const uint8_t kernels_iq4_table[16];
+/* The 16 values of IQ4_NL and IQ4_XS, plus 128; then their low and their high four bits. */
+extern const uint8_t kernels_iq4_table[3][16];
 
 static inline size_t code_block_bytes(code_form form) {
     switch (form) {

@@ -5,8 +5,11 @@
 #include "f16.h"
 #include "kernels_layout.h"
 
-const uint8_t kernels_iq4_table[16] = {1,   24,  45,  63,  79,  93,  106, 118,
-                                       129, 141, 153, 166, 181, 197, 217, 241};
+const uint8_t kernels_iq4_table[3][16] = {
+    {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241},
+    {1, 8, 13, 15, 15, 13, 10, 6, 1, 13, 9, 6, 5, 5, 9, 1},
+    {0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12, 13, 15},
+};
 
 enum { PIECE = SUPER_BLOCKS * COLUMN_BLOCK, PARTS = 16 };
 
@@ -193,7 +196,7 @@ static void codes_load(code_form form, const uint8_t *block, uint32_t row, int *
             for (int i = 0; i < count; i++)
                 codes[4 * s + k] |= (block[places[i].offset + 4 * row + (size_t)k] >> places[i].shift & places[i].mask)
                                     << places[i].from;
-            if (form == CODE_TABLE) codes[4 * s + k] = kernels_iq4_table[codes[4 * s + k]];
+            if (form == CODE_TABLE) codes[4 * s + k] = kernels_iq4_table[0][codes[4 * s + k]];
         }
     }
 }

@@ -17,6 +17,15 @@
 #include <stdint.h>
 #include <string.h>
 
+/* In front of a loop: unrolled it must be, because its counter decides what are constants then; or must not. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#define KEEP_LOOP _Pragma("clang loop unroll(disable)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#define KEEP_LOOP _Pragma("GCC unroll 1")
+#endif
+
 #if defined(__wasm_simd128__)
 
 #include <wasm_simd128.h>
@@ -82,8 +91,8 @@ enum { DOT_BITS = 7 };
 typedef int8_t dot_item;
 typedef u8x16 dot_codes;
 static inline u8x16 b16_lookup(u8x16 table, u8x16 at) { return wasm_i8x16_relaxed_swizzle(table, at); } /* at < 16 */
-typedef v128_t dot_sum; /* eight 16-bit sums, two for each row: cheaper than four of 32 bits where the processor has */
-static inline dot_codes dot_prepare(u8x16 codes) { return codes; }          /* no instruction that does all in one */
+typedef v128_t dot_sum; /* eight 16-bit sums, two a row: cheaper than four of 32 bits unless the processor has it */
+static inline dot_codes dot_prepare(u8x16 codes, u8x16 even) { return (void)even, codes; } /* all in one instruction */
 static inline dot_sum dot_add(dot_sum sum, dot_codes codes, const dot_item *x) {
     return wasm_i16x8_add(sum, wasm_i16x8_relaxed_dot_i8x16_i7x16(wasm_v128_load32_splat(x), codes));
 }
@@ -106,8 +115,8 @@ typedef struct dot_codes {
 static inline i32x4 i4_from_dot(dot_sum sum) { return sum; }
 static inline int dot_room(int bits) { return bits <= 8 ? 8 : 1; }
 static inline u8x16 b16_lookup(u8x16 table, u8x16 at) { return wasm_i8x16_swizzle(table, at); }
-static inline dot_codes dot_prepare(u8x16 codes) {
-    return (dot_codes){wasm_v128_and(codes, wasm_i16x8_splat(0xff)), wasm_u16x8_shr(codes, 8)};
+static inline dot_codes dot_prepare(u8x16 codes, u8x16 even) {
+    return (dot_codes){wasm_v128_and(codes, even), wasm_u16x8_shr(codes, 8)};
 }
 static inline dot_sum dot_add(dot_sum sum, dot_codes codes, const dot_item *x) {
     sum = wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(wasm_v128_load32_splat(x), codes.even));
@@ -193,7 +202,7 @@ enum { DOT_BITS = 8 };
 typedef i32x4 dot_sum;
 typedef int8_t dot_item;
 typedef u8x16 dot_codes;
-static inline dot_codes dot_prepare(u8x16 codes) { return codes; }
+static inline dot_codes dot_prepare(u8x16 codes, u8x16 even) { return (void)even, codes; }
 static inline i32x4 i4_from_dot(dot_sum sum) { return sum; }
 static inline int dot_room(int bits) { return bits <= 8 ? 8 : 1; }
 static inline dot_sum dot_add(dot_sum sum, dot_codes codes, const dot_item *x) {
@@ -237,10 +246,43 @@ static inline i32x4 i4_round(f32x4 a) {
     return i4_sub(i4_of_bits(f4_add(a, f4_splat(0x1.8p23f))), i4_splat(0x4b400000));
 }
 
+/* Constants that stay in registers. V8 makes a vector constant anew, with three instructions, wherever it is used; what
+ * comes out of memory it keeps. Make these before a loop. */
+static inline u8x16 b16_keep(uint8_t a) {
+    volatile uint8_t kept = a;
+    return b16_splat(kept);
+}
+static inline i32x4 i4_keep(int32_t a) {
+    volatile int32_t kept = a;
+    return i4_splat(kept);
+}
+static inline u8x16 i4_keep_bytes(int32_t a) {
+    i32x4 kept = i4_keep(a);
+    u8x16 bytes;
+    memcpy(&bytes, &kept, sizeof bytes);
+    return bytes;
+}
+static inline f32x4 f4_keep(float a) {
+    volatile float kept = a;
+    return f4_splat(kept);
+}
+
+/* What dot_prepare takes second. */
+static inline u8x16 dot_even_keep(void) { return i4_keep_bytes(0x00ff00ff); }
+
 /* Four halves that are finite. Processors are slow where a half is subnormal (below 6.1e-5), and right. */
+typedef struct half_constants {
+    i32x4 mask;
+    f32x4 unit;
+} half_constants;
+static inline half_constants half_constants_keep(void) {
+    return (half_constants){i4_keep((int32_t)0x8fffe000u), f4_keep(0x1p112f)};
+}
+static inline f32x4 f4_load_f16_by(const uint16_t *from, half_constants c) {
+    return f4_mul(f4_of_bits(i4_and(i4_shl(i4_load_i16((const int16_t *)from), 13), c.mask)), c.unit);
+}
 static inline f32x4 f4_load_f16_finite(const uint16_t *from) {
-    i32x4 bits = i4_shl(i4_load_i16((const int16_t *)from), 13);
-    return f4_mul(f4_of_bits(i4_and(bits, i4_splat((int32_t)0x8fffe000u))), f4_splat(0x1p112f));
+    return f4_load_f16_by(from, (half_constants){i4_splat((int32_t)0x8fffe000u), f4_splat(0x1p112f)});
 }
 
 /* Four halves, exactly, as f32_of_f16 (f16.h) does one; no step of it meets a subnormal float. */
@@ -263,11 +305,6 @@ static inline void f4_store_f16(uint16_t *to, f32x4 a) {
     half = i4_select(i4_less(i4_splat(0x477fefff), magnitude), i4_splat(0x7c00), half);
     half = i4_select(i4_less(i4_splat(0x7f800000), magnitude), i4_splat(0x7e00), half);
     i4_store_u16(to, i4_or(half, i4_and(i4_shr_zero(bits, 16), i4_splat(0x8000))));
-}
-
-/* (a >> from) & mask in each byte; a negative `from` shifts left. */
-static inline u8x16 b16_field(u8x16 a, int from, uint8_t mask) {
-    return b16_and(from < 0 ? b16_shl(a, -from) : b16_shr(a, from), b16_splat(mask));
 }
 
 static inline f32x4 f4_load_bf16(const uint16_t *from) { return f4_of_bits(i4_shl(i4_load_u16(from), 16)); }
