@@ -43,17 +43,24 @@ refresh_lists() {
     lists_fresh=yes
 }
 
-# install HINT PACKAGE...: HINT is what to do by hand where apt cannot be used. Once Debian 13's list is there (below),
-# packages come from it, so that they fit the C library that came with Emscripten.
-trixie_list=/etc/apt/sources.list.d/clla-trixie.sources
+# install HINT PACKAGE...: HINT is what to do by hand where apt cannot be used.
 install() {
     local hint=$1
     shift
     can_install || fail "$hint" "(no apt here, or not root: install it by hand, then run this again)"
     refresh_lists
-    [ ! -e "$trixie_list" ] || set -- -t trixie "$@"
     say "apt-get install $*"
     apt install -y --no-install-recommends "$@" >/dev/null || fail "apt-get install $* failed." "$hint"
+}
+
+# install_newer HINT PACKAGE...: the same, from Debian 13 once its list is there (below), so that compilers fit the C
+# library that came with Emscripten.
+trixie_list=/etc/apt/sources.list.d/clla-trixie.sources
+install_newer() {
+    local hint=$1
+    shift
+    [ ! -e "$trixie_list" ] || set -- -t trixie "$@"
+    install "$hint" "$@"
 }
 
 # ---- Emscripten -------------------------------------------------------------------------------------------------
@@ -97,7 +104,7 @@ need_emscripten() {
         can_install || fail "$emcc_hint"
         [ -r /etc/os-release ] && . /etc/os-release
         [ "${ID:-}-${VERSION_ID:-}" != debian-12 ] || [ -e "$trixie_list" ] || add_trixie
-        install "$emcc_hint" emscripten binaryen
+        install_newer "$emcc_hint" emscripten binaryen
         hash -r
         emcc_is_good || fail "this system's Emscripten is too old ($(have emcc && emcc_version))." "$emcc_hint"
     fi
@@ -122,7 +129,7 @@ need_wasi() {
         [ -x "$WASI_SDK_PATH/bin/clang" ] || fail "WASI_SDK_PATH is $WASI_SDK_PATH, but there is no bin/clang in it."
     elif ! { have clang-19 && have wasm-ld-19 && [ -e /usr/include/wasm32-wasi/stdio.h ] &&
         [ -e "$(clang_runtime)/wasi/libclang_rt.builtins-wasm32.a" ]; }; then
-        install "A WASI compiler is needed: set WASI_SDK_PATH to a WASI SDK, https://github.com/WebAssembly/wasi-sdk/releases" \
+        install_newer "A WASI compiler is needed: set WASI_SDK_PATH to a WASI SDK, https://github.com/WebAssembly/wasi-sdk/releases" \
             clang-19 lld-19 libclang-rt-19-dev-wasm32 wasi-libc
     fi
 }
@@ -131,7 +138,7 @@ clang_runtime() { printf '%s/lib' "$(clang-19 -print-resource-dir 2>/dev/null)";
 
 need_fuzzer() {
     have clang-19 && [ -n "$(ls "$(clang_runtime)"/linux/libclang_rt.fuzzer-*.a 2>/dev/null)" ] && return
-    install "clang 19 with its sanitizer and fuzzer run-time is needed for the fuzz tests." clang-19 libclang-rt-19-dev
+    install_newer "clang 19 with its sanitizer and fuzzer run-time is needed for the fuzz tests." clang-19 libclang-rt-19-dev
 }
 
 need_node24() {
@@ -144,10 +151,8 @@ need_node24() {
 need_wasmtime() {
     [ -e "$cache/wasmtime/ready" ] && return
     say "installing wasmtime into $cache/wasmtime"
-    python3 -m venv "$cache/wasmtime" 2>/dev/null || {
-        install "Python 3 with venv is needed." python3 python3-venv
-        python3 -m venv "$cache/wasmtime"
-    }
+    python3 -c 'import ensurepip, venv' 2>/dev/null || install "Python 3 with venv is needed." python3 python3-venv
+    python3 -m venv "$cache/wasmtime" || fail "python3 -m venv failed."
     "$cache/wasmtime/bin/python" -m pip install --quiet 'wasmtime>=30' || fail "pip install wasmtime failed."
     touch "$cache/wasmtime/ready"
 }

@@ -80,9 +80,8 @@ const names = (folder, pattern) => (existsSync(folder) ? readdirSync(folder).fil
 /** What to build, and how to start a C test of that build. */
 const C_RUNS = [
   { preset: 'native-sanitize', where: 'natively with ASan and UBSan', start: (/** @type {string} */ t) => [`build/native-sanitize/tests/c/${t}`] },
-  { preset: 'wasm-simd', where: `as Wasm with SIMD128 in ${here}`, start: (/** @type {string} */ t) => [process.execPath, `build/wasm-simd/tests/c/${t}.cjs`] },
-  { preset: 'wasm-relaxed', where: 'as Wasm with relaxed SIMD in Node 24', start: (/** @type {string} */ t) => [node24, `build/wasm-relaxed/tests/c/${t}.cjs`] },
-  { preset: 'wasm-relaxed-threads', where: 'as Wasm with threads in Node 24', start: (/** @type {string} */ t) => [node24, `build/wasm-relaxed-threads/tests/c/${t}.cjs`] },
+  { preset: 'wasm-simd', where: `as Wasm with SIMD128 and one thread in ${here}`, start: (/** @type {string} */ t) => [process.execPath, `build/wasm-simd/tests/c/${t}.cjs`] },
+  { preset: 'wasm-relaxed-threads', where: 'as Wasm with relaxed SIMD and threads in Node 24', start: (/** @type {string} */ t) => [node24, `build/wasm-relaxed-threads/tests/c/${t}.cjs`] },
   { preset: 'wasi', where: 'under WASI', start: (/** @type {string} */ t) => [process.execPath, '--no-warnings', 'tests/wasi.js', `build/wasi/tests/c/${t}.wasm`] },
 ];
 
