@@ -44,13 +44,13 @@ export function bind(module) {
 
   /** @param {number} size of the byte buffer, at least */
   function bytes(size) {
-    const address = checkRoom(module._wasm_bytes(engine, size), `${size} bytes of text or file`);
+    const address = checkRoom(module._wasm_bytes(engine, size || 1), `${size} bytes of text or file`);
     return new Uint8Array(memory.buffer, address, size);
   }
 
   /** @param {number} count */
   function ids(count) {
-    const address = checkRoom(module._wasm_ids(engine, count), `${count} tokens`);
+    const address = checkRoom(module._wasm_ids(engine, count || 1), `${count} tokens`);
     return new Int32Array(memory.buffer, address, count);
   }
 
@@ -94,7 +94,7 @@ export function bind(module) {
     /** @param {string} text @param {number} flags @returns {number[]} */
     tokenize(text, flags) {
       const encoded = encoder.encode(text);
-      bytes(encoded.length || 1).set(encoded);
+      bytes(encoded.length).set(encoded);
       check(module._wasm_tokenize(engine, encoded.length, flags));
       const count = number(0);
       return Array.from(ids(count));
@@ -171,7 +171,7 @@ export function bind(module) {
     replyCreate(session, { numbers, bias }, prompt, topCount) {
       writeIds(bias.map(([id]) => id));
       const biases = new Float32Array(bias.map(([, value]) => value));
-      bytes(biases.byteLength || 1).set(new Uint8Array(biases.buffer));
+      bytes(biases.byteLength).set(new Uint8Array(biases.buffer));
       new Float64Array(memory.buffer, numbersAt, 16).set(numbers);
       check(module._wasm_reply_create(engine, session, bias.length, topCount));
       const [reply, topAt] = [number(0), number(1)];
