@@ -1,6 +1,7 @@
 /* vector.c: norms, activations, rope and the attention panel, four lanes at a time. */
 #include "vector.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "simd.h"
@@ -14,12 +15,12 @@ static inline f32x4 f4_exp(f32x4 x) {
     f32x4 r = f4_sub(x, f4_mul(whole, f4_splat(0.693359375f)));
     r = f4_sub(r, f4_mul(whole, f4_splat(-2.12194440e-4f)));
     f32x4 p = f4_splat(1.9875691500e-4f);
-    p = f4_add(f4_mul(p, r), f4_splat(1.3981999507e-3f));
-    p = f4_add(f4_mul(p, r), f4_splat(8.3334519073e-3f));
-    p = f4_add(f4_mul(p, r), f4_splat(4.1665795894e-2f));
-    p = f4_add(f4_mul(p, r), f4_splat(1.6666665459e-1f));
-    p = f4_add(f4_mul(p, r), f4_splat(5.0000001201e-1f));
-    p = f4_add(f4_add(f4_mul(f4_mul(p, r), r), r), f4_splat(1.0f));
+    p = f4_madd(f4_splat(1.3981999507e-3f), p, r);
+    p = f4_madd(f4_splat(8.3334519073e-3f), p, r);
+    p = f4_madd(f4_splat(4.1665795894e-2f), p, r);
+    p = f4_madd(f4_splat(1.6666665459e-1f), p, r);
+    p = f4_madd(f4_splat(5.0000001201e-1f), p, r);
+    p = f4_add(f4_madd(r, f4_mul(p, r), r), f4_splat(1.0f));
     return f4_mul(p, f4_of_bits(i4_shl(i4_add(n, i4_splat(127)), 23)));
 }
 
@@ -87,33 +88,97 @@ void vector_rope(float *x, uint32_t half, const float *cosine, const float *sine
     }
 }
 
-void vector_panel(const float *a0, const float *a1, uint32_t n, const float *b, uint32_t stride, bool add, float *y0,
-                  float *y1) {
-    f32x4 p0 = f4_zero(), p1 = p0, p2 = p0, p3 = p0, q0 = p0, q1 = p0, q2 = p0, q3 = p0;
-    if (add) {
-        p0 = f4_load(y0), p1 = f4_load(y0 + 4), p2 = f4_load(y0 + 8), p3 = f4_load(y0 + 12);
-        q0 = f4_load(y1), q1 = f4_load(y1 + 4), q2 = f4_load(y1 + 8), q3 = f4_load(y1 + 12);
+/* Four lanes of two halves each, sign and exponent and mantissa moved to where a float has them: the lower halves, the
+ * upper ones. What is missing is the rebias of the exponent, a factor of 1 / HALF_UNIT. */
+static inline f32x4 upper_halves(i32x4 pairs) { return f4_of_bits(i4_and(i4_shr(pairs, 3), i4_splat((int32_t)0x8fffe000))); }
+static inline f32x4 lower_halves(i32x4 pairs) { return upper_halves(i4_shl(pairs, 16)); }
+
+static inline i32x4 load_pairs(const uint16_t *from) { return i4_load((const int32_t *)(const void *)from); }
+
+void vector_read_halves(const uint16_t *from, size_t n, float *to) {
+    f32x4 rebias = f4_splat(1 / HALF_UNIT);
+    for (size_t i = 0; i < n; i += 8) {
+        i32x4 pairs = load_pairs(from + i);
+        f4_store(to + i, f4_mul(lower_halves(pairs), rebias));
+        f4_store(to + i + 4, f4_mul(upper_halves(pairs), rebias));
     }
-    for (uint32_t i = 0; i < n; i++, b += stride) {
-        f32x4 b0 = f4_load(b), b1 = f4_load(b + 4), b2 = f4_load(b + 8), b3 = f4_load(b + 12);
-        f32x4 p = f4_splat(a0[i]), q = f4_splat(a1[i]);
-        p0 = f4_madd(p0, p, b0), p1 = f4_madd(p1, p, b1), p2 = f4_madd(p2, p, b2), p3 = f4_madd(p3, p, b3);
-        q0 = f4_madd(q0, q, b0), q1 = f4_madd(q1, q, b1), q2 = f4_madd(q2, q, b2), q3 = f4_madd(q3, q, b3);
-    }
-    f4_store(y0, p0), f4_store(y0 + 4, p1), f4_store(y0 + 8, p2), f4_store(y0 + 12, p3);
-    f4_store(y1, q0), f4_store(y1 + 4, q1), f4_store(y1 + 8, q2), f4_store(y1 + 12, q3);
 }
 
-float vector_exp_panel(float *s, float max, uint32_t first, uint32_t end) {
-    for (uint32_t j = 0; j < PANEL; j += 4) f4_store(s + j, f4_exp(f4_sub(f4_load(s + j), f4_splat(max))));
-    for (uint32_t j = 0; j < first; j++) s[j] = 0;
-    for (uint32_t j = end; j < PANEL; j++) s[j] = 0;
-    f32x4 low = f4_add(f4_load(s), f4_load(s + 4)), high = f4_add(f4_load(s + 8), f4_load(s + 12));
-    return f4_sum(f4_add(low, high));
+static inline void load_floats(const float *b, int vectors, f32x4 *x) {
+    for (int v = 0; v < vectors; v++) x[v] = f4_load(b + 4 * v);
+}
+
+static inline void load_halves(const uint16_t *b, int vectors, f32x4 *x) {
+    for (int v = 0; v < vectors; v += 2) {
+        i32x4 pairs = load_pairs(b + 4 * v);
+        x[v] = lower_halves(pairs), x[v + 1] = upper_halves(pairs);
+    }
+}
+
+/* R rows against V vectors of the panel, from lane `lane` on. R * V accumulators, with what they are multiplied with,
+ * fit the sixteen registers of a narrow machine for (1, 4), (2, 4), (3, 2) and (4, 2). */
+#define PANEL_ROWS(name, kind, source, load, R, V)                                                            \
+    static void name(const panel *p, uint32_t row, uint32_t lane) {                                           \
+        const float *a = p->a + row * p->a_stride;                                                            \
+        const kind *b = p->source + lane;                                                                     \
+        float *y = p->y + row * p->y_stride + lane;                                                           \
+        f32x4 sum[R][V], x[V];                                                                                \
+        for (int r = 0; r < R; r++)                                                                           \
+            for (int v = 0; v < V; v++)                                                                       \
+                sum[r][v] = p->add ? f4_load(y + (size_t)r * p->y_stride + 4 * v) : f4_zero();                \
+        for (uint32_t i = 0; i < p->n; i++, b += p->b_stride) {                                               \
+            load(b, V, x);                                                                                    \
+            for (int r = 0; r < R; r++) {                                                                     \
+                f32x4 c = f4_splat(a[(size_t)r * p->a_stride + i]);                                           \
+                for (int v = 0; v < V; v++) sum[r][v] = f4_madd(sum[r][v], c, x[v]);                          \
+            }                                                                                                 \
+        }                                                                                                     \
+        for (int r = 0; r < R; r++)                                                                           \
+            for (int v = 0; v < V; v++) f4_store(y + (size_t)r * p->y_stride + 4 * v, sum[r][v]);             \
+    }
+
+PANEL_ROWS(floats_1, float, b, load_floats, 1, 4)
+PANEL_ROWS(floats_2, float, b, load_floats, 2, 4)
+PANEL_ROWS(floats_3, float, b, load_floats, 3, 2)
+PANEL_ROWS(floats_4, float, b, load_floats, 4, 2)
+PANEL_ROWS(halves_1, uint16_t, halves, load_halves, 1, 4)
+PANEL_ROWS(halves_2, uint16_t, halves, load_halves, 2, 4)
+PANEL_ROWS(halves_3, uint16_t, halves, load_halves, 3, 2)
+PANEL_ROWS(halves_4, uint16_t, halves, load_halves, 4, 2)
+
+/* By rows in work: the function, and how many lanes it takes. */
+typedef struct panel_step {
+    void (*run)(const panel *p, uint32_t row, uint32_t lane);
+    uint32_t lanes;
+} panel_step;
+static const panel_step float_steps[] = {{floats_1, 16}, {floats_2, 16}, {floats_3, 8}, {floats_4, 8}};
+static const panel_step half_steps[] = {{halves_1, 16}, {halves_2, 16}, {halves_3, 8}, {halves_4, 8}};
+
+void vector_panel(const panel *p) {
+    const panel_step *steps = p->halves ? half_steps : float_steps;
+    for (uint32_t row = 0; row < p->rows; row += 4) {
+        const panel_step *step = &steps[p->rows - row < 4 ? p->rows - row - 1 : 3];
+        for (uint32_t lane = 0; lane < PANEL; lane += step->lanes) step->run(p, row, lane);
+    }
+}
+
+float vector_exp_sum(float *s, uint32_t n, float max, uint32_t first, uint32_t end) {
+    f32x4 sum = f4_zero();
+    for (uint32_t j = end; j < n; j++) s[j] = -INFINITY;
+    for (uint32_t j = 0; j < first; j++) s[j] = -INFINITY;
+    for (uint32_t j = 0; j < n; j += 4) {
+        f32x4 x = f4_load(s + j), p = f4_exp(f4_sub(x, f4_splat(max)));
+        p = f4_select(f4_less(x, f4_splat(-FLT_MAX)), f4_zero(), p);
+        f4_store(s + j, p);
+        sum = f4_add(sum, p);
+    }
+    return f4_sum(sum);
 }
 
 float vector_max(const float *s, uint32_t first, uint32_t end) {
     float max = -INFINITY;
-    for (uint32_t j = first; j < end; j++) max = s[j] > max ? s[j] : max;
-    return max;
+    f32x4 four = f4_splat(max);
+    for (; first + 4 <= end; first += 4) four = f4_max(four, f4_load(s + first));
+    for (; first < end; first++) max = s[first] > max ? s[first] : max;
+    return f4_largest(f4_max(four, f4_splat(max)));
 }

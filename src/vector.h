@@ -1,11 +1,12 @@
 /* vector.h: the loops of a transformer that are not products with weights: norms, activations, rope, and the panel on
  * which attention runs. Four lanes at a time, in a fixed order; nothing here fails or allocates.
  *
- * exp is a polynomial of our own, within 2 ulp, the same on every build: Cephes' splitting of x = n ln 2 + r. */
+ * exp is a polynomial of our own, within 2 ulp, after Cephes' splitting of x = n ln 2 + r. */
 #ifndef CLLA_VECTOR_H
 #define CLLA_VECTOR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { PANEL = 16 }; /* lanes of a panel: tokens of a tile of the cache, or channels of a value */
@@ -24,13 +25,31 @@ void vector_gelu_gate(float *gate, const float *up, uint32_t n);
  * adjacent: pairs (x[2i], x[2i+1]); else (x[i], x[half+i]). (Su et al., arXiv 2104.09864.) */
 void vector_rope(float *x, uint32_t half, const float *cosine, const float *sine, bool adjacent);
 
-/* The product that scores and values share, for two rows a0, a1 of coefficients at once (both may be the same):
- *     y0[j] = sum_i a0[i] * b[i * stride + j],  j < PANEL,  i < n;  y1 likewise;  added to y when `add`. */
-void vector_panel(const float *a0, const float *a1, uint32_t n, const float *b, uint32_t stride, bool add, float *y0,
-                  float *y1);
+/* Halves as the panel reads them: in each eight, number i stands at place 2i and number 4 + i at place 2i + 1, so that
+ * four lanes of 32 bits hold 0..3 below and 4..7 above. */
+static inline uint32_t half_place(uint32_t i) { return (i & ~7u) + 2 * (i & 3u) + (i >> 2 & 1u); }
 
-/* s[j] = exp(s[j] - max) for first <= j < end, 0 elsewhere (j < PANEL); returns the sum. */
-float vector_exp_panel(float *s, float max, uint32_t first, uint32_t end);
+/* Read n halves (a multiple of 8) in that order. They are finite. */
+void vector_read_halves(const uint16_t *from, size_t n, float *to);
+
+/* The product that scores and values share: rows of coefficients a against a panel b of PANEL lanes,
+ *     y[c * y_stride + j] = sum_i a[c * a_stride + i] * b[i * b_stride + j],   c < rows, i < n, j < PANEL;
+ * added to y when `add`. Four rows are in work at once. b is floats, or `halves` in the order above; a float's bits are
+ * then put together from those of a half without its rebias, so that the halves count as HALF_UNIT each: the caller
+ * multiplies a by 1 / HALF_UNIT. */
+#define HALF_UNIT 0x1p-112f
+typedef struct panel {
+    const float *a, *b;
+    const uint16_t *halves; /* instead of b, where it is not NULL */
+    float *y;
+    size_t a_stride, b_stride, y_stride;
+    uint32_t rows, n;
+    bool add;
+} panel;
+void vector_panel(const panel *p);
+
+/* s[j] = exp(s[j] - max) for first <= j < end, 0 elsewhere (j < n, a multiple of 4); returns the sum. */
+float vector_exp_sum(float *s, uint32_t n, float max, uint32_t first, uint32_t end);
 
 /* The largest of s[first .. end), -INFINITY when there is none. */
 float vector_max(const float *s, uint32_t first, uint32_t end);

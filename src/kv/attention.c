@@ -8,8 +8,10 @@
 #include "../vector.h"
 
 enum {
-    COLUMNS = 32, /* queries in work at once, where a group has no more heads than that */
-    SPAN = 512,   /* tokens of one item in decode */
+    COLUMNS = 32,       /* queries in work at once, where a group has no more heads than that */
+    STRIP = 4 * KV_TILE, /* tokens that are weighed together */
+    DIRECT_COLUMNS = 4, /* up to this many, halves are not read into floats first */
+    SPAN = 512,         /* tokens of one item in decode, whole strips */
 };
 
 static uint32_t at_most(uint32_t a, uint32_t b) { return a < b ? a : b; }
@@ -23,30 +25,30 @@ static uint32_t spans_of(uint32_t tokens) { return tokens / SPAN + (tokens % SPA
 /* What one worker needs. Every pointer has room for `columns` rows. */
 typedef struct work {
     float *q;       /* [columns][key_dim], scaled */
-    float *scores;  /* [columns + 1][16]; the last row takes what nobody reads */
-    float *values;  /* [columns + 1][padded value_dim], likewise */
+    float *scores;  /* [columns][STRIP] */
+    float *values;  /* [columns][padded value_dim] */
     float *maximum; /* [columns] */
     float *sum;     /* [columns] */
     float *keys;    /* [key_dim][16]: one tile */
-    float *tile;    /* [16][padded value_dim]: one tile */
+    float *strip;   /* [STRIP][padded value_dim] */
 } work;
 
 static size_t work_floats(const kv_shape *s, uint32_t columns) {
-    size_t padded = kv_padded(s->value_dim), rows = columns + 1;
-    return rows * s->key_dim + rows * KV_TILE + rows * padded + 2 * rows + (size_t)s->key_dim * KV_TILE + KV_TILE * padded;
+    size_t padded = kv_padded(s->value_dim);
+    return columns * (s->key_dim + STRIP + padded + 2) + (size_t)s->key_dim * KV_TILE + STRIP * padded;
 }
 
 static work work_of(const attention *a, uint32_t worker) {
     const kv_shape *s = &a->cache->shape;
-    size_t padded = kv_padded(s->value_dim), rows = a->scratch->columns + 1;
+    size_t padded = kv_padded(s->value_dim), columns = a->scratch->columns;
     work w;
     w.keys = a->scratch->worker + worker * a->scratch->worker_floats;
-    w.tile = w.keys + (size_t)s->key_dim * KV_TILE;
-    w.scores = w.tile + KV_TILE * padded;
-    w.values = w.scores + rows * KV_TILE;
-    w.q = w.values + rows * padded;
-    w.maximum = w.q + rows * s->key_dim;
-    w.sum = w.maximum + rows;
+    w.strip = w.keys + (size_t)s->key_dim * KV_TILE;
+    w.scores = w.strip + STRIP * padded;
+    w.values = w.scores + columns * STRIP;
+    w.q = w.values + columns * padded;
+    w.maximum = w.q + columns * s->key_dim;
+    w.sum = w.maximum + columns;
     return w;
 }
 
@@ -61,7 +63,7 @@ void attention_layout(attention_scratch *scratch, const kv_shape *shape, uint32_
                                   (2 + kv_padded(shape->value_dim)) * sizeof(float));
 }
 
-/* ---- one tile ------------------------------------------------------------------------------------------------ */
+/* ---- one strip ----------------------------------------------------------------------------------------------- */
 
 /* Which queries, which keys: columns are (token, head of the group), token-major. */
 typedef struct block {
@@ -70,20 +72,29 @@ typedef struct block {
     uint32_t first, end;     /* positions of the keys this item looks at */
 } block;
 
-static void score_tile(const work *w, uint32_t columns, uint32_t dim, float *nobody) {
-    for (uint32_t c = 0; c < columns; c += 2) {
-        bool pair = c + 1 < columns;
-        const float *q = w->q + (size_t)c * dim;
-        vector_panel(q, pair ? q + dim : q, dim, w->keys, KV_TILE, false, w->scores + c * KV_TILE,
-                     pair ? w->scores + (c + 1) * KV_TILE : nobody);
+/* With few columns, halves go to the panel as they are stored: reading them into floats first would cost more than it
+ * saves. Coefficients are then in units of 1 / HALF_UNIT. */
+static bool is_direct(const attention *a, const block *b) {
+    return a->cache->spec.bits == KV_F16 && b->tokens * group_of(a) <= DIRECT_COLUMNS;
+}
+
+static void score_strip(const attention *a, const block *b, const work *w, uint32_t start, uint32_t tokens) {
+    uint32_t dim = a->cache->shape.key_dim;
+    panel p = {.a = w->q, .a_stride = dim, .b = w->keys, .b_stride = KV_TILE, .y = w->scores, .y_stride = STRIP,
+               .rows = b->tokens * group_of(a), .n = dim};
+    for (uint32_t t = 0; t < tokens; t += KV_TILE, p.y += KV_TILE) {
+        const uint8_t *tile = kv_key_tile(a->cache, a->layer, b->head, (start + t) / KV_TILE);
+        if (is_direct(a, b)) p.halves = (const uint16_t *)(const void *)tile;
+        else kv_read_keys(a->cache->spec.bits, tile, dim, w->keys);
+        vector_panel(&p);
     }
 }
 
 /* One column's scores become weights: exp(score - maximum), 0 for keys that the query does not see. */
-static void weigh(const work *w, uint32_t column, uint32_t padded, uint32_t first, uint32_t end) {
-    float *s = w->scores + column * KV_TILE, *maximum = w->maximum + column;
+static void weigh(const work *w, uint32_t column, uint32_t padded, uint32_t tokens, uint32_t first, uint32_t end) {
+    float *s = w->scores + column * STRIP, *maximum = w->maximum + column;
     if (first >= end) {
-        memset(s, 0, KV_TILE * sizeof *s);
+        memset(s, 0, STRIP * sizeof *s);
         return;
     }
     float highest = vector_max(s, first, end);
@@ -93,42 +104,52 @@ static void weigh(const work *w, uint32_t column, uint32_t padded, uint32_t firs
         vector_scale(w->values + (size_t)column * padded, shrink, padded);
         *maximum = highest;
     }
-    w->sum[column] += vector_exp_panel(s, *maximum, first, end);
+    w->sum[column] += vector_exp_sum(s, tokens, *maximum, first, end);
 }
 
-static void add_values(const work *w, uint32_t columns, uint32_t padded, uint32_t tokens, float *nobody) {
-    for (uint32_t c = 0; c < columns; c += 2) {
-        bool pair = c + 1 < columns;
-        const float *p = w->scores + c * KV_TILE;
-        float *to = w->values + (size_t)c * padded, *next = pair ? to + padded : nobody;
-        for (uint32_t d = 0; d < padded; d += PANEL)
-            vector_panel(p, pair ? p + KV_TILE : p, tokens, w->tile + d, padded, true, to + d, next + d);
-    }
-}
-
-/* The part [*first, *end) of a tile of keys that the query at `position` sees. */
+/* The part [*first, *end) of a strip of keys that the query at `position` sees. */
 static void visible(const attention *a, const block *b, uint32_t position, uint32_t start, uint32_t *first,
                     uint32_t *end) {
     uint32_t low = a->window && position + 1 > a->window ? position + 1 - a->window : 0;
     uint32_t high = position + 1;
     if (low < b->first) low = b->first;
     if (high > b->end) high = b->end;
-    *first = low > start ? at_most(low - start, KV_TILE) : 0;
-    *end = high > start ? at_most(high - start, KV_TILE) : 0;
+    *first = low > start ? at_most(low - start, STRIP) : 0;
+    *end = high > start ? at_most(high - start, STRIP) : 0;
 }
 
-static void attend_tile(const attention *a, const block *b, const work *w, uint32_t tile) {
-    const kv_shape *s = &a->cache->shape;
-    uint32_t group = group_of(a), columns = b->tokens * group, padded = kv_padded(s->value_dim), first, end;
-    uint32_t start = tile * KV_TILE;
-    kv_read_keys(a->cache->spec.bits, kv_key_tile(a->cache, a->layer, b->head, tile), s->key_dim, w->keys);
-    score_tile(w, columns, s->key_dim, w->scores + a->scratch->columns * KV_TILE);
-    for (uint32_t c = 0; c < columns; c++) {
+/* The values of a strip as halves: tiles of one head lie one behind the other, so their tokens do. */
+static const uint16_t *strip_halves(const attention *a, const block *b, uint32_t start) {
+    return (const uint16_t *)(const void *)kv_value_tile(a->cache, a->layer, b->head, start / KV_TILE);
+}
+
+static void read_strip(const attention *a, const block *b, const work *w, uint32_t start, uint32_t tokens) {
+    uint32_t dim = a->cache->shape.value_dim;
+    for (uint32_t t = 0; t < tokens; t += KV_TILE)
+        kv_read_values(a->cache->spec.bits, kv_value_tile(a->cache, a->layer, b->head, (start + t) / KV_TILE), dim,
+                       w->strip + (size_t)t * kv_padded(dim));
+}
+
+static void add_values(const attention *a, const block *b, const work *w, uint32_t start, uint32_t tokens) {
+    uint32_t padded = kv_padded(a->cache->shape.value_dim), columns = b->tokens * group_of(a);
+    const uint16_t *halves = is_direct(a, b) ? strip_halves(a, b, start) : NULL;
+    if (halves) vector_scale(w->scores, 1 / HALF_UNIT, columns * STRIP);
+    else read_strip(a, b, w, start, tokens);
+    for (uint32_t d = 0; d < padded; d += PANEL)
+        vector_panel(&(panel){.a = w->scores, .a_stride = STRIP, .b = w->strip + d, .halves = halves ? halves + d : NULL,
+                              .b_stride = padded, .y = w->values + d, .y_stride = padded, .rows = columns, .n = tokens,
+                              .add = true});
+}
+
+static void attend_strip(const attention *a, const block *b, const work *w, uint32_t start) {
+    uint32_t group = group_of(a), padded = kv_padded(a->cache->shape.value_dim), first, end;
+    uint32_t tokens = at_most(b->end - start, STRIP), whole = (tokens + KV_TILE - 1) / KV_TILE * KV_TILE;
+    score_strip(a, b, w, start, whole);
+    for (uint32_t c = 0; c < b->tokens * group; c++) {
         visible(a, b, a->position + b->token + c / group, start, &first, &end);
-        weigh(w, c, padded, first, end);
+        weigh(w, c, padded, whole, first, end);
     }
-    kv_read_values(a->cache->spec.bits, kv_value_tile(a->cache, a->layer, b->head, tile), s->value_dim, w->tile);
-    add_values(w, columns, padded, at_most(b->end - start, KV_TILE), w->values + (size_t)a->scratch->columns * padded);
+    add_values(a, b, w, start, tokens);
 }
 
 /* ---- one block ----------------------------------------------------------------------------------------------- */
@@ -143,12 +164,13 @@ static void begin_block(const attention *a, const block *b, const work *w) {
         w->sum[c] = 0;
     }
     vector_scale(w->q, a->scale, columns * dim);
+    if (is_direct(a, b)) vector_scale(w->q, 1 / HALF_UNIT, columns * dim);
     memset(w->values, 0, (size_t)columns * kv_padded(s->value_dim) * sizeof *w->values);
 }
 
 static void attend_block(const attention *a, const block *b, const work *w) {
     begin_block(a, b, w);
-    for (uint32_t tile = b->first / KV_TILE; tile * KV_TILE < b->end; tile++) attend_tile(a, b, w, tile);
+    for (uint32_t start = b->first / STRIP * STRIP; start < b->end; start += STRIP) attend_strip(a, b, w, start);
 }
 
 /* ---- prefill: items are blocks of queries -------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* attention.h: queries against the keys and values of a cache: softmax(q k^T scale) v, causal, one pass over the tiles.
+/* attention.h: queries against the keys and values of a cache: softmax(q k^T scale) v, causal, one pass over the timeline in strips of tiles.
  *
  * Online softmax (Milakov & Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135): a running maximum and sum for
  * each query; what was accumulated is scaled down when the maximum rises. A tile is read (and dequantized) once for all

@@ -1,8 +1,9 @@
 /* bits.h: the axis "bits": how the numbers of a tile are stored.
  *
  * A tile is 16 tokens of one head. Keys are stored channel by channel (16 tokens side by side), because scores want
- * four tokens in four lanes; values token by token. Read back, both are f32 panels: keys [dim][16], values
- * [16][padded dim]. q8 keeps, behind the codes, one f16 scale for each token and group of 32 channels. */
+ * four tokens in four lanes; values token by token, channels padded to whole panels. Read back, both are f32 panels:
+ * keys [dim][16], values [16][padded dim]. f16 numbers stand in the order that the panel reads (half_place, vector.h).
+ * q8 keeps, behind the codes, one f16 scale for each token and group of 32 channels. */
 #ifndef CLLA_KV_BITS_H
 #define CLLA_KV_BITS_H
 
@@ -15,8 +16,9 @@ enum { KV_TILE = 16, KV_GROUP = 32 };
 /* Channels rounded up to whole panels. */
 static inline uint32_t kv_padded(uint32_t dim) { return (dim + KV_TILE - 1) / KV_TILE * KV_TILE; }
 
-/* Bytes of one tile of keys or of values. */
-size_t kv_tile_bytes(kv_bits bits, uint32_t dim);
+/* Bytes of one tile of keys, of values. */
+size_t kv_key_tile_bytes(kv_bits bits, uint32_t dim);
+size_t kv_value_tile_bytes(kv_bits bits, uint32_t dim);
 
 /* Store one token's key or value, x[dim], at place `slot` (0..15) of a tile. */
 void kv_write_key(kv_bits bits, uint8_t *tile, uint32_t dim, uint32_t slot, const float *x);

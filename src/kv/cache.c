@@ -9,8 +9,8 @@ void kv_cache_layout(kv_cache *cache, const kv_spec *spec, const kv_shape *shape
     uint32_t tiles = shape->context / KV_TILE + (shape->context % KV_TILE != 0);
     *cache = (kv_cache){.spec = *spec,
                         .shape = *shape,
-                        .key_tile = kv_tile_bytes(spec->bits, shape->key_dim),
-                        .value_tile = kv_tile_bytes(spec->bits, shape->value_dim),
+                        .key_tile = kv_key_tile_bytes(spec->bits, shape->key_dim),
+                        .value_tile = kv_value_tile_bytes(spec->bits, shape->value_dim),
                         .tiles = tiles};
     uint64_t before = a->used, rows = (uint64_t)shape->layers * shape->heads * tiles;
     cache->data = arena_take(a, rows, cache->key_tile + cache->value_tile);
@@ -18,7 +18,7 @@ void kv_cache_layout(kv_cache *cache, const kv_spec *spec, const kv_shape *shape
 }
 
 size_t kv_bytes_per_token(const kv_spec *spec, const kv_shape *shape) {
-    size_t tile = kv_tile_bytes(spec->bits, shape->key_dim) + kv_tile_bytes(spec->bits, shape->value_dim);
+    size_t tile = kv_key_tile_bytes(spec->bits, shape->key_dim) + kv_value_tile_bytes(spec->bits, shape->value_dim);
     return (size_t)shape->layers * shape->heads * tile / KV_TILE;
 }
 

@@ -217,7 +217,7 @@ static void tiles_read_back_what_was_written(void) {
     float x[80], keys[80 * KV_TILE], values[80 * KV_TILE];
     for (int k = 0; k < 3; k++)
         for (uint32_t dim = 1; dim <= 80; dim += 13) {
-            uint8_t *tile = calloc(1, kv_tile_bytes(kinds[k], dim));
+            uint8_t *tile = calloc(1, kv_value_tile_bytes(kinds[k], dim));
             for (uint32_t slot = 0; slot < KV_TILE; slot++) {
                 for (uint32_t c = 0; c < dim; c++) x[c] = (float)((int)(slot * 7 + c * 3) % 41 - 20) / 16.0f;
                 kv_write_key(kinds[k], tile, dim, slot, x);
@@ -227,7 +227,7 @@ static void tiles_read_back_what_was_written(void) {
                     CHECK(fabsf(keys[c * KV_TILE + slot] - x[c]) <= bound, "key %u: %g, not %g", c,
                           (double)keys[c * KV_TILE + slot], (double)x[c]);
             }
-            memset(tile, 0, kv_tile_bytes(kinds[k], dim));
+            memset(tile, 0, kv_value_tile_bytes(kinds[k], dim));
             for (uint32_t slot = 0; slot < KV_TILE; slot++) kv_write_value(kinds[k], tile, dim, slot, x);
             kv_read_values(kinds[k], tile, dim, values);
             for (uint32_t c = 0; c < kv_padded(dim); c++)
