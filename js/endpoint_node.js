@@ -30,15 +30,17 @@ function workerEndpoint(worker) {
 /** How many threads are worth having. */
 export const hardwareThreads = () => Math.min(availableParallelism(), 8);
 
+const execArgv = /** @type {string[]} */ ([]); // flags of the caller's program (node -e ...) are not the workers'
+
 /** The thread that computes. */
 export function startWorker() {
-  return workerEndpoint(new Worker(new URL('./worker.js', import.meta.url)));
+  return workerEndpoint(new Worker(new URL('./worker.js', import.meta.url), { execArgv }));
 }
 
 /** The thread that renders chat templates, with little memory: a template is a program from a file. */
 export function startTemplateWorker() {
-  const limits = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 32 };
-  return workerEndpoint(new Worker(new URL('./template_worker.js', import.meta.url), { resourceLimits: limits }));
+  const resourceLimits = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 32 };
+  return workerEndpoint(new Worker(new URL('./template_worker.js', import.meta.url), { execArgv, resourceLimits }));
 }
 
 /**

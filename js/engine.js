@@ -41,7 +41,11 @@ export async function load(source, options) {
   const stream = path === undefined ? piecesOf(source) : undefined;
   const started = performance.now();
   const worker = connect(startWorker());
-  const stop = () => void worker.close(abortError(signal));
+  const aborted = new AbortController(); // of our own, so that nothing stays attached to the caller's
+  const stop = () => {
+    aborted.abort();
+    void worker.close(abortError(signal));
+  };
   signal?.addEventListener('abort', stop);
   try {
     const threads = checked.threads ?? hardwareThreads();
@@ -49,9 +53,9 @@ export async function load(source, options) {
     const build = await worker.call(COMPUTE.OPEN, { variant: checked.variant, threads, vocabularyOnly });
     const report = progressReporter(checked.onProgress);
     const size = path !== undefined ? await feedFile(worker, path, report) : stream?.total;
-    if (stream) await feedPieces(worker, stream, report, vocabularyOnly);
+    if (stream) await feedPieces(worker, stream, report, vocabularyOnly, aborted.signal);
     const facts = await worker.call(COMPUTE.FINISH);
-    facts.info.file_bytes ||= size ?? 0; // the engine saw the header only
+    facts.info.file_bytes = size ?? facts.info.file_bytes; // header and all
     const wanted = { context: checked.context ?? 0, kv: checked.kv ?? '' };
     const session = vocabularyOnly ? undefined : await worker.call(COMPUTE.SESSION_CREATE, wanted);
     return await createModel(worker, { build, facts, wanted, session, loadMs: performance.now() - started });
@@ -88,13 +92,24 @@ async function feedFile(worker, path, report) {
  * @param {ReturnType<typeof piecesOf>} stream
  * @param {ReturnType<typeof progressReporter>} report
  * @param {boolean} headerOnly
+ * @param {AbortSignal} signal a stream may keep us waiting for ever
  */
-async function feedPieces(worker, { total, pieces }, report, headerOnly) {
-  for await (const bytes of pieces) {
-    const transfer = [/** @type {ArrayBuffer} */ (bytes.buffer)];
-    const progress = await worker.call(COMPUTE.FEED, { bytes }, { transfer });
-    report(progress.fed, total ?? (progress.needed || undefined));
-    if (headerOnly && progress.headerComplete) return;
+async function feedPieces(worker, { total, pieces }, report, headerOnly, signal) {
+  const iterator = pieces[Symbol.asyncIterator]();
+  /** @type {Promise<never>} */
+  const aborted = new Promise((_, reject) => signal.addEventListener('abort', () => reject(abortError(signal))));
+  aborted.catch(() => {});
+  try {
+    for (;;) {
+      const { done, value: bytes } = await Promise.race([iterator.next(), aborted]);
+      if (done) return;
+      const transfer = [/** @type {ArrayBuffer} */ (bytes.buffer)];
+      const progress = await worker.call(COMPUTE.FEED, { bytes }, { transfer });
+      report(progress.fed, total ?? (progress.needed || undefined));
+      if (headerOnly && progress.headerComplete) return;
+    }
+  } finally {
+    void iterator.return?.(undefined); // not awaited: it may never answer
   }
 }
 

@@ -119,6 +119,6 @@ export function piecesOf(source) {
 async function* checked(chunks) {
   for await (const chunk of chunks) {
     if (!(chunk instanceof Uint8Array)) throw new CllaError('BAD_ARGUMENT', 'source: gives pieces that are not bytes');
-    for (let at = 0; at < chunk.length; at += PIECE_BYTES) yield chunk.slice(at, at + PIECE_BYTES);
+    for (let at = 0; at < chunk.length; at += PIECE_BYTES) yield new Uint8Array(chunk.subarray(at, at + PIECE_BYTES));
   }
 }

@@ -10,6 +10,7 @@ import { CllaError, load } from '../../js/index.js';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 export const tiny = path.join(root, 'models/tinystories-656k.gguf');
+/** @type {{prompt: string, prompt_ids: number[], output_ids: number[], output: string}[]} */
 export const golden = JSON.parse(readFileSync(path.join(root, 'tests/vectors/tinystories-656k.json'), 'utf8')).prompts;
 export const nodeMajor = Number.parseInt(process.versions.node, 10);
 
