@@ -2,6 +2,7 @@
 """Write src/unicode_tables.inc: what the tokenizers need of the Unicode character database, compactly.
 
     python3 scripts/make_unicode_tables.py > src/unicode_tables.inc
+    python3 scripts/make_unicode_tables.py --checksums       # what tests/c/test_unicode.c compares with
 
 Three tables, all from Python's unicodedata (its Unicode version is written into the file):
 
@@ -13,6 +14,7 @@ Three tables, all from Python's unicodedata (its Unicode version is written into
             runs of consecutive code points and one 16-bit result each; results that are longer or beyond the first
             plane are indices, from 0xD800 on (no character lives there), into a list of their own.
 """
+import sys
 import unicodedata as ucd
 
 LAST = 0x110000
@@ -128,4 +130,27 @@ def main():
     array("uint32_t bare_longer[][3]", [f"{{{a}, {b}, {c}}}" for a, b, c in longer])
 
 
-main()
+def checksums():
+    """FNV-like sums over all characters of class, lower case and bare form, from the database alone."""
+    order = ["OTHER", "LU", "LL", "LT", "LM", "LO", "MN", "MC", "N", "P", "S"]
+    sums = {"classes": 0, "lower": 0, "bare": 0}
+
+    def add(name, value):
+        sums[name] = (sums[name] ^ value) * 16777619 & 0xFFFFFFFF
+
+    for c in range(LAST):
+        if 0xD800 <= c < 0xE000:
+            continue
+        add("classes", 1 << order.index(class_of(c)))
+        add("lower", ord(chr(c).lower()[0]))
+        form = bare_form(c)
+        add("bare", len(form))
+        for x in form:
+            add("bare", x)
+    print(" ".join(f"{name} {value:#x}" for name, value in sums.items()))
+
+
+if "--checksums" in sys.argv:
+    checksums()
+else:
+    main()
