@@ -41,8 +41,7 @@ static const struct {
     [GGUF_FLOAT64] = {"float64", 8},
 };
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------------------------------------- */
 
 typedef struct reader {
     const gguf *g;
@@ -94,8 +93,7 @@ static clla_status out_of_memory(const gguf *g, clla_error *error) {
     return clla_fail(error, CLLA_OUT_OF_MEMORY, "no memory for the header at byte %zu", g->cursor);
 }
 
-/* ---- the items
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the items --------------------------------------------------------------------------------------- */
 
 /* Each parse_ function reads one item at the cursor. Bytes missing: it returns OK and leaves the cursor. */
 
@@ -289,8 +287,7 @@ static clla_status parse_tensor(gguf *g, clla_error *error) {
     return advance(g, r.at, error);
 }
 
-/* ---- the complete header
- * ------------------------------------------------------------------------------------ */
+/* ---- the complete header ----------------------------------------------------------------------------- */
 
 /* Give back what the growing blocks have too much; where that fails they stay as they are. */
 static void trim(gguf *g) {
@@ -415,8 +412,7 @@ static clla_status finish_header(gguf *g, clla_error *error) {
     return status;
 }
 
-/* ---- feeding
- * ------------------------------------------------------------------------------------------------ */
+/* ---- feeding ----------------------------------------------------------------------------------------- */
 
 static clla_status append(gguf *g, const uint8_t *bytes, size_t size, clla_error *error) {
     if (size > g->header_capacity - g->header_size) {
@@ -480,8 +476,7 @@ void gguf_close(gguf *g) {
     *g = (gguf){0};
 }
 
-/* ---- look-ups
- * ----------------------------------------------------------------------------------------------- */
+/* ---- look-ups ---------------------------------------------------------------------------------------- */
 
 /* The name is the first member of an entry and of a tensor, so a pointer to it is one to the whole. */
 

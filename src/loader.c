@@ -43,8 +43,7 @@ static clla_status settle(clla_loader *l, clla_status status, const clla_error *
     return l->failure;
 }
 
-/* ---- where the tensors of a part belong
- * ----------------------------------------------------------------------- */
+/* ---- where the tensors of a part belong -------------------------------------------------------------- */
 
 /* Tensors that old converters wrote and no architecture here reads: rope frequencies that follow from the
  * metadata. */
@@ -157,8 +156,7 @@ static clla_status check_missing(const clla_loader *l, clla_error *error) {
     return CLLA_OK;
 }
 
-/* ---- headers
- * --------------------------------------------------------------------------------------------------- */
+/* ---- headers ----------------------------------------------------------------------------------------- */
 
 /* split.no, split.count and split.tensors.count: those of an unsplit file where they are missing. */
 static clla_status read_split(const gguf *g, uint32_t *number, uint32_t *count, uint32_t *tensors,
@@ -226,8 +224,7 @@ static clla_status begin_part(clla_loader *l, clla_error *error) {
     return status ? status : open_staging(l, error);
 }
 
-/* ---- weights
- * --------------------------------------------------------------------------------------------------- */
+/* ---- weights ----------------------------------------------------------------------------------------- */
 
 /* Bring `count` rows that lie one behind the other to their home. */
 static clla_status take_rows(clla_loader *l, const gguf_tensor *t, weight_slot *slot, uint32_t count,
@@ -322,8 +319,7 @@ static clla_status check_part_ended(const clla_loader *l, clla_error *error) {
                      label_of(t).text);
 }
 
-/* ---- the calls of clla.h
- * --------------------------------------------------------------------------------------- */
+/* ---- the calls of clla.h ----------------------------------------------------------------------------- */
 
 clla_status clla_loader_create(const clla_model_options *options, clla_loader **loader, clla_error *error) {
     clla_loader *l = memory_resize(NULL, sizeof *l);

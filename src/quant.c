@@ -42,8 +42,7 @@ size_t tensor_row_bytes(tensor_type type, size_t n) {
     return n / info->block * info->bytes;
 }
 
-/* ---- reading a block
- * ---------------------------------------------------------------------------------------- */
+/* ---- reading a block --------------------------------------------------------------------------------- */
 
 static uint32_t u16_at(const uint8_t *p) { return (uint32_t)p[0] | (uint32_t)p[1] << 8; }
 static uint32_t u32_at(const uint8_t *p) { return u16_at(p) | u16_at(p + 2) << 16; }
@@ -56,8 +55,7 @@ static int nibble(const uint8_t *q, int i) { return i < 16 ? q[i] & 15 : q[i - 1
 static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                       1,    13,   25,  38,  53,  69,  89,  113};
 
-/* ---- blocks of 32
- * ------------------------------------------------------------------------------------------- */
+/* ---- blocks of 32 ------------------------------------------------------------------------------------ */
 
 /* Q4_0: half d; 16 bytes of nibbles. y = d (q - 8) */
 static void unpack_Q4_0(const uint8_t *b, float *y) {
@@ -97,8 +95,7 @@ static void unpack_IQ4_NL(const uint8_t *b, float *y) {
     for (int i = 0; i < 32; i++) y[i] = d * (float)iq4_values[nibble(b + 2, i)];
 }
 
-/* ---- blocks of 256
- * ------------------------------------------------------------------------------------------ */
+/* ---- blocks of 256 ----------------------------------------------------------------------------------- */
 
 /* Q2_K: 16 bytes (low nibble: scale, high: minimum of 16 values); 64 bytes of codes; half d, half dmin.
  * Values 128 h + 32 s + i are bits 2 s of byte 32 h + i. y = (d scale) q - dmin minimum */
@@ -191,8 +188,7 @@ static void unpack_IQ4_XS(const uint8_t *b, float *y) {
     }
 }
 
-/* ---- rows
- * --------------------------------------------------------------------------------------------------- */
+/* ---- rows -------------------------------------------------------------------------------------------- */
 
 static void unpack_F32(const uint8_t *b, float *y) { *y = f32_of_bits(u32_at(b)); }
 static void unpack_F16(const uint8_t *b, float *y) { *y = half_at(b); }

@@ -23,7 +23,8 @@ enum { WRITER_TENSORS = 512 };
 typedef struct writer_item {
     char name[65];
     uint32_t type, dimensions;
-    uint64_t ne[4], size, offset;
+    uint64_t ne[4], offset;
+    size_t size;
     uint8_t *data; /* a copy */
 } writer_item;
 
@@ -118,7 +119,7 @@ static inline writer_item *writer_tensor(gguf_writer *w, const char *name, tenso
     *t = (writer_item){.type = (uint32_t)type, .dimensions = dimensions, .ne = {1, 1, 1, 1}};
     memcpy(t->name, name, strlen(name));
     for (uint32_t i = 0; i < dimensions; i++) t->ne[i] = ne[i];
-    t->size = tensor_row_bytes(type, t->ne[0]) * t->ne[1] * t->ne[2] * t->ne[3];
+    t->size = tensor_row_bytes(type, (size_t)t->ne[0]) * (size_t)(t->ne[1] * t->ne[2] * t->ne[3]);
     t->data = calloc(t->size ? t->size : 1, 1);
     assert(t->data);
     if (data) memcpy(t->data, data, t->size);

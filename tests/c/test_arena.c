@@ -18,11 +18,11 @@ static void test_measure(void) {
     layout l;
     arena a = {0};
     lay_out(&a, &l);
-    CHECK(a.used == 128 + 320 && !l.bytes && !l.numbers, "measured %zu bytes", a.used);
-    size_t before = memory_in_use(), size = a.used;
+    CHECK(a.used == 128 + 320 && !l.bytes && !l.numbers, "measured %u bytes", (unsigned)a.used);
+    size_t before = memory_in_use(), size = (size_t)a.used;
     CHECK(arena_open(&a, size) && a.size == size && a.used == 0, "opened");
     lay_out(&a, &l);
-    CHECK(a.used == size, "laid out %zu of %zu bytes", a.used, size);
+    CHECK(a.used == size, "laid out %u of %zu bytes", (unsigned)a.used, size);
     CHECK((uintptr_t)l.bytes % ARENA_ALIGN == 0 && (uintptr_t)l.numbers % ARENA_ALIGN == 0, "aligned");
     for (int i = 0; i < 33; i++) CHECK(l.numbers[i] == 0, "zeroed");
     memset(l.bytes, 1, 100);
@@ -34,20 +34,31 @@ static void test_measure(void) {
 }
 
 static void test_overflow(void) {
-    static const size_t wrong[][2] = {
-        {SIZE_MAX, 1}, {SIZE_MAX, SIZE_MAX}, {SIZE_MAX / 8 + 1, 8}, {2, SIZE_MAX - 10}};
+    static const uint64_t wrong[][2] = {
+        {UINT64_MAX, 1}, {UINT64_MAX, UINT64_MAX}, {UINT64_MAX / 8 + 1, 8}, {2, UINT64_MAX - 10}};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         arena a = {0};
         arena_take(&a, 10, 10);
         arena_take(&a, wrong[i][0], wrong[i][1]);
-        CHECK(a.used == SIZE_MAX, "%zu * %zu", wrong[i][0], wrong[i][1]);
+        CHECK(a.used == UINT64_MAX, "product %zu", i);
         arena_take(&a, 1, 1);
-        CHECK(a.used == SIZE_MAX, "once overflowed, always");
+        CHECK(a.used == UINT64_MAX, "once overflowed, always");
         CHECK(!arena_open(&a, a.used) && !a.base, "refused");
     }
     arena a = {0};
-    for (int i = 0; i < 4; i++) arena_take(&a, SIZE_MAX / 3, 1);
-    CHECK(a.used == SIZE_MAX, "a sum that overflows");
+    for (int i = 0; i < 4; i++) arena_take(&a, UINT64_MAX / 3, 1);
+    CHECK(a.used == UINT64_MAX, "a sum that overflows");
+}
+
+/* A size that this build cannot have is told exactly, and refused. */
+static void test_too_large(void) {
+    arena a = {0};
+    arena_take(&a, UINT64_C(1) << 32, 1 << 20);
+    arena_take(&a, 1, 1);
+    CHECK(a.used == (UINT64_C(1) << 52) + ARENA_ALIGN, "4 PiB and a line");
+    memory_fail_at(sizeof(size_t) > 4 ? 1 : 0); /* where it could be asked for, it must not be */
+    CHECK(!arena_open(&a, a.used) && !a.base, "refused");
+    memory_fail_at(0);
 }
 
 static void test_no_memory(void) {
@@ -87,6 +98,7 @@ static void test_fail_at(void) {
 int main(void) {
     RUN("what is measured is what is taken, aligned, zeroed and counted", test_measure);
     RUN("products and sums that overflow are refused", test_overflow);
+    RUN("a size beyond the build's memory is told and refused", test_too_large);
     RUN("no memory leaves an empty arena", test_no_memory);
     RUN("blocks grow, shrink and survive a failure", test_resize);
     RUN("the n-th allocation fails, once", test_fail_at);

@@ -37,8 +37,7 @@ static void expect(clla_status wanted, const char *words) {
     writer_close(&writer);
 }
 
-/* ---- what is read
- * --------------------------------------------------------------------------------------------- */
+/* ---- what is read ------------------------------------------------------------------------------------ */
 
 static void write_every_kind(void) {
     gguf_writer *w = &writer;
@@ -199,8 +198,7 @@ static void test_printable(void) {
     CHECK(gguf_printable((gguf_string){0}).text[0] == 0, "nothing");
 }
 
-/* ---- what is refused
- * ------------------------------------------------------------------------------------------- */
+/* ---- what is refused --------------------------------------------------------------------------------- */
 
 static void test_wrong_beginnings(void) {
     writer_open(&writer);

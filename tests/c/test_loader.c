@@ -85,8 +85,7 @@ static void rewrite(gguf_writer *w, const char *from, const char *to) {
     CHECK(false, "%s is not in the file", from);
 }
 
-/* ---- what arrives
- * ---------------------------------------------------------------------------------------------- */
+/* ---- what arrives ------------------------------------------------------------------------------------ */
 
 /* Every row of every tensor of the file is at its home. */
 static void check_weights(const clla_model *m, gguf_writer *w) {
@@ -95,12 +94,12 @@ static void check_weights(const clla_model *m, gguf_writer *w) {
         const weight_slot *slot = &m->slots[i];
         const writer_item *t = find_item(w, slot->name);
         CHECK(!t == !slot->arrived, "%s arrived: %d", slot->name, slot->arrived);
-        size_t bytes = t ? t->size / t->ne[1] : 0;
+        size_t n = t ? (size_t)t->ne[0] : 0, bytes = t ? t->size / (size_t)t->ne[1] : 0;
         for (uint32_t row = 0; t && row < t->ne[1]; row++) {
-            tensor_unpack((tensor_type)t->type, t->data + row * bytes, t->ne[0], want);
+            tensor_unpack((tensor_type)t->type, t->data + row * bytes, n, want);
             if (slot->rows) matrix_row(&slot->home, row, values);
-            CHECK(memcmp(slot->rows ? values : slot->values, want, t->ne[0] * sizeof *want) == 0,
-                  "%s: row %u", slot->name, row);
+            CHECK(memcmp(slot->rows ? values : slot->values, want, n * sizeof *want) == 0, "%s: row %u",
+                  slot->name, row);
         }
     }
 }
@@ -109,7 +108,7 @@ static void check_same_weights(const clla_model *a, const clla_model *b, const c
     CHECK(a->part_count == b->part_count, "%s: parts", what);
     for (uint32_t i = 0; i < a->part_count; i++)
         CHECK(a->weights[i].size == b->weights[i].size &&
-                  memcmp(a->weights[i].base, b->weights[i].base, a->weights[i].size) == 0,
+                  memcmp(a->weights[i].base, b->weights[i].base, (size_t)a->weights[i].size) == 0,
               "%s: weights differ", what);
 }
 
@@ -162,12 +161,12 @@ static void test_mixed(void) {
         writer_item *t = find_item(&writer, names[i]);
         tensor_type type = i == 0 ? TENSOR_Q6_K : i == 1 ? TENSOR_F16 : TENSOR_IQ4_XS;
         t->type = (uint32_t)type;
-        t->size = tensor_row_bytes(type, t->ne[0]) * t->ne[1];
+        t->size = tensor_row_bytes(type, (size_t)(t->ne[0] * t->ne[1]));
         t->data = realloc(t->data, t->size);
         tiny_rows(t->data, type, t->ne[0] * t->ne[1], 0.2f, &state);
     }
     writer_item *norm = find_item(&writer, "output_norm.weight"); /* a vector that is not F32 */
-    norm->type = TENSOR_F16, norm->size = 2 * norm->ne[0];
+    norm->type = TENSOR_F16, norm->size = (size_t)(2 * norm->ne[0]);
     tiny_rows(norm->data, TENSOR_F16, norm->ne[0], 1.0f, &state);
     writer_tensor(&writer, "blk.0.attn_rot_embd.weight", TENSOR_F32, 1, (uint64_t[]){4},
                   NULL); /* harmless: skipped */
@@ -247,14 +246,13 @@ static void test_vocabulary_only(void) {
     options.vocabulary_only = false;
 }
 
-/* ---- what is refused
- * ------------------------------------------------------------------------------------------- */
+/* ---- what is refused --------------------------------------------------------------------------------- */
 
 static void test_truncation(void) {
     tiny_model(&writer, &(tiny_options){.type = TENSOR_Q4_0, .layers = 1});
     size_t before = memory_in_use();
     const writer_item *last = &writer.tensors[writer.tensor_count - 1];
-    size_t end = writer.data_start + last->offset + last->size;
+    size_t end = writer.data_start + (size_t)last->offset + last->size;
     for (size_t size = 0; size < end; size += size < 1000 || end - size < 300 ? 1 : 41) {
         uint8_t *bytes = malloc(size + 1);
         memcpy(bytes, writer.bytes, size);
@@ -307,7 +305,7 @@ static void expect_shape(const char *name, uint64_t ne0, uint64_t ne1, uint64_t 
     writer_item *t = find_item(&writer, name);
     memcpy(t->ne, (uint64_t[]){ne0, ne1, ne2, 1}, sizeof t->ne);
     t->dimensions = dimensions;
-    t->size = 4 * ne0 * ne1 * ne2;
+    t->size = (size_t)(4 * ne0 * ne1 * ne2);
     t->data = realloc(t->data, t->size);
     memset(t->data, 0, t->size);
     writer_end(&writer);
@@ -420,8 +418,7 @@ static void test_memory_limit(void) {
     options.memory_limit = 0;
 }
 
-/* ---- split files
- * ----------------------------------------------------------------------------------------------- */
+/* ---- split files ------------------------------------------------------------------------------------- */
 
 enum { PARTS = 3 };
 static const size_t part_ends[PARTS] = {0, 9,
@@ -532,8 +529,7 @@ static void test_part_of_another_model(void) {
     expect_split(l, status, CLLA_BAD_FILE, "part 2 is of another model: its general.name is \"another\"");
 }
 
-/* ---- failures
- * --------------------------------------------------------------------------------------------------- */
+/* ---- failures ---------------------------------------------------------------------------------------- */
 
 static void test_failures_are_final(void) {
     tiny_model(&writer, &(tiny_options){.type = TENSOR_Q4_0});
