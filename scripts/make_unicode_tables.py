@@ -14,6 +14,7 @@ Three tables, all from Python's unicodedata (its Unicode version is written into
             runs of consecutive code points and one 16-bit result each; results that are longer or beyond the first
             plane are indices, from 0xD800 on (no character lives there), into a list of their own.
 """
+
 import sys
 import unicodedata as ucd
 
@@ -109,8 +110,10 @@ def array(declaration, values, width=110):
 
 
 def main():
-    print("/* unicode_tables.inc: made by scripts/make_unicode_tables.py from Unicode "
-          f"{ucd.unidata_version}; do not edit. Included by unicode.c only. */\n")
+    print(
+        "/* unicode_tables.inc: made by scripts/make_unicode_tables.py from Unicode "
+        f"{ucd.unidata_version}; do not edit. Included by unicode.c only. */\n"
+    )
     runs = class_runs()
     print("enum { " + ", ".join("CLASS_" + k for k in CLASSES) + " };\n")
     array("uint8_t ascii_class[128]", [str(CLASSES.index(class_of(c))) for c in range(128)])
@@ -120,8 +123,10 @@ def main():
     planes = [sum(c < p << 16 for c, _ in runs) for p in range(18)]
     array("uint16_t class_planes[18]", [str(p) for p in planes])
     ranges = lower_ranges()
-    array("struct { uint32_t first; uint16_t span_stride; uint16_t difference; } lower_ranges[]",
-          [f"{{{f}, {(l - f) << 1 | (s == 2)}, {d & 0xFFFF}}}" for f, l, s, d in ranges])
+    array(
+        "struct { uint32_t first; uint16_t span_stride; uint16_t difference; } lower_ranges[]",
+        [f"{{{f}, {(l - f) << 1 | (s == 2)}, {d & 0xFFFF}}}" for f, l, s, d in ranges],
+    )
     runs, results, longer = bare_runs()
     # a run's first code point and the index of its first result, in 21 + 11 bits
     assert len(results) < 1 << 11
