@@ -86,5 +86,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed) {
-    return fuzz_mutate(data, size, max_size, 1, seed);
+    return fuzz_mutate(data, size, max_size, 1, false, seed);
 }
