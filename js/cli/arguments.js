@@ -1,6 +1,6 @@
 // arguments.js: the options that commands share, how their values are read, and what they mean for the API.
 
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { InvalidArgumentError, Option } from 'commander';
@@ -136,21 +136,25 @@ export async function givenPrompt({ prompt, file }) {
 
 const MODELS = new URL('../../models/', import.meta.url);
 
-/** Paths of the models that come with the package, by name. */
-function bundledModels() {
-  const names = existsSync(MODELS) ? readdirSync(MODELS).filter((name) => name.endsWith('.gguf')) : [];
-  return new Map(names.sort().map((name) => [name.replace(/\.gguf$/, ''), fileURLToPath(new URL(name, MODELS))]));
+/** @returns {{name: string, description: string, path?: string, url?: string}[]} the models known by name */
+function catalogue() {
+  const file = new URL('catalogue.json', MODELS);
+  return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).models : [];
 }
 
 /**
- * A path as it is; the name of a bundled model as its path; nothing as the first bundled model.
+ * A path as it is, a name by the catalogue; nothing is the model that comes with the package.
  * @param {string | undefined} model
+ * @returns {{path: string, description?: string}}
  */
-export function modelPath(model) {
-  const bundled = bundledModels();
-  const path = model === undefined ? [...bundled.values()][0] : existsSync(model) ? model : (bundled.get(model) ?? model);
-  if (path === undefined) throw new CllaError('NOT_READABLE', 'this copy carries no model: name one');
-  return path;
+export function findModel(model) {
+  if (model !== undefined && existsSync(model)) return { path: model };
+  const known = catalogue().find(({ name, path }) => (model === undefined ? path !== undefined : name === model));
+  if (known?.path !== undefined)
+    return { path: fileURLToPath(new URL(known.path, MODELS)), description: known.description };
+  if (known) throw new CllaError('NOT_READABLE', `${model} is not here: download ${known.url} and name that file`);
+  if (model === undefined) throw new CllaError('NOT_READABLE', 'this copy carries no model: name one');
+  return { path: model };
 }
 
 /** @returns {string} */

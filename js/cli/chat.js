@@ -3,8 +3,7 @@
 import { createInterface } from 'node:readline';
 import { CllaError } from '../index.js';
 import { colours, formatBytes, formatCount } from './terminal.js';
-import { loadOptions, modelPath, replyOptions, samplingOptions } from './arguments.js';
-import { readFileSync } from 'node:fs';
+import { findModel, givenPrompt, loadOptions, replyOptions, samplingOptions } from './arguments.js';
 import { prefillBar, printTimings, replyJson, showReply, withModel } from './model.js';
 
 /**
@@ -33,12 +32,17 @@ const out = colours(process.stdout);
  * @param {Interrupts} interrupts
  */
 export async function chatCommand(name, given, interrupts) {
-  const path = modelPath(name);
+  const { path, description } = findModel(name);
+  const said = given.prompt ?? given.file; // else a person, or a pipe line by line
+  const message = said === undefined ? undefined : await givenPrompt(given);
   await withModel(path, loadOptions(given), interrupts, async (model) => {
     const talk = conversation(model, given, interrupts);
-    const message = given.prompt ?? (given.file !== undefined ? readFileSync(given.file, 'utf8') : undefined);
     if (message !== undefined) return talk.say(message);
-    if (process.stdin.isTTY) return interactive(model, talk);
+    if (process.stdin.isTTY) {
+      await interactive(model.info, description, talk);
+      interrupts.state.interrupted = false; // a stopped reply is no stopped program
+      return;
+    }
     for await (const line of createInterface({ input: process.stdin })) if (!(await talk.take(line))) break;
   });
 }
@@ -107,12 +111,14 @@ function usage({ usage: u }) {
 }
 
 /**
- * @param {Model} model
+ * @param {import('../types.js').ModelInfo} info
+ * @param {string | undefined} description
  * @param {ReturnType<typeof conversation>} talk
  */
-async function interactive({ info }, talk) {
+async function interactive(info, description, talk) {
   const facts = [`${formatCount(info.parameters)} parameters`, `context ${formatCount(info.context)}`, info.variant];
   process.stdout.write(`${out.bold(info.name)}  ${out.dim(facts.join(' · '))}\n`);
+  if (description) process.stdout.write(`${description}\n`);
   for (const reason of info.reasons) process.stdout.write(`${out.dim(reason)}\n`);
   process.stdout.write(`${out.dim('/help lists the commands')}\n\n`);
   /** @type {string[]} */

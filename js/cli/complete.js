@@ -1,7 +1,7 @@
 // complete.js: `clla complete`: go on writing from a text.
 
 import { CllaError } from '../index.js';
-import { givenPrompt, loadOptions, modelPath, replyOptions, samplingOptions } from './arguments.js';
+import { findModel, givenPrompt, loadOptions, replyOptions, samplingOptions } from './arguments.js';
 import { prefillBar, printTimings, replyJson, showReply, withModel } from './model.js';
 
 /**
@@ -10,7 +10,7 @@ import { prefillBar, printTimings, replyJson, showReply, withModel } from './mod
  * @param {ReturnType<typeof import('./terminal.js').interrupts>} interrupts
  */
 export async function completeCommand(name, given, interrupts) {
-  const path = modelPath(name);
+  const { path } = findModel(name);
   const prompt = await givenPrompt(given);
   if (prompt === undefined) throw new CllaError('BAD_ARGUMENT', 'complete needs -p TEXT, --file F or a text on stdin');
   const fromPipe = given.prompt === undefined && (given.file === undefined || given.file === '-');

@@ -1,7 +1,7 @@
 // inspect.js: `clla inspect` and `clla tokenize`: what needs a file's header only.
 
 import { CllaError } from '../index.js';
-import { givenPrompt, loadOptions, modelPath } from './arguments.js';
+import { findModel, givenPrompt, loadOptions } from './arguments.js';
 import { colours, formatBytes, formatCount } from './terminal.js';
 import { withModel } from './model.js';
 
@@ -16,7 +16,7 @@ const headerOnly = { vocabularyOnly: true, threads: 1 };
 
 /** @param {string} name @param {Given} given @param {Interrupts} interrupts */
 export async function tokenizeCommand(name, given, interrupts) {
-  const path = modelPath(name);
+  const { path } = findModel(name);
   const text = await givenPrompt(given);
   if (text === undefined) throw new CllaError('BAD_ARGUMENT', 'tokenize needs -p TEXT, --file F or a text on stdin');
   await withModel(path, { variant: given.variant, ...headerOnly }, interrupts, async (model) => {
@@ -29,7 +29,7 @@ export async function tokenizeCommand(name, given, interrupts) {
 /** @param {string} name @param {Given} given @param {Interrupts} interrupts */
 export async function inspectCommand(name, given, interrupts) {
   const { variant, context, kv } = loadOptions(given);
-  await withModel(modelPath(name), { variant, ...headerOnly }, interrupts, async (model) => {
+  await withModel(findModel(name).path, { variant, ...headerOnly }, interrupts, async (model) => {
     const session = await sessionOf(model, { context, kv });
     process.stdout.write(given.json ? `${JSON.stringify(inspectJson(model.info, session))}\n` : page(model.info, session));
   });

@@ -1,7 +1,7 @@
 // measure.js: `clla perplexity` and `clla bench`.
 
 import { CllaError } from '../index.js';
-import { givenPrompt, loadOptions, modelPath } from './arguments.js';
+import { findModel, givenPrompt, loadOptions } from './arguments.js';
 import { formatBytes, formatCount, progressBar } from './terminal.js';
 import { round, withModel } from './model.js';
 
@@ -15,14 +15,15 @@ import { round, withModel } from './model.js';
 
 /**
  * Perplexity as llama.cpp's tool has it: the text is cut into chunks of `ctx` tokens, each evaluated from an empty
- * cache; where the model wants a BOS, it takes the place of a chunk's first token; the tokens of the second half of each are scored.
+ * cache; where the model wants a BOS, it takes the place of a chunk's first token; the tokens of the second half of
+ * each are scored.
  * @param {string} name @param {Given} given @param {Interrupts} interrupts
  */
 export async function perplexityCommand(name, given, interrupts) {
   const text = await givenPrompt(given);
   if (text === undefined) throw new CllaError('BAD_ARGUMENT', 'perplexity needs --file F or a text on stdin');
   const size = given.ctx ?? 512;
-  await withModel(modelPath(name), { ...loadOptions(given), context: size }, interrupts, async (model) => {
+  await withModel(findModel(name).path, { ...loadOptions(given), context: size }, interrupts, async (model) => {
     const chunks = await cutChunks(model, text, size, given.chunks);
     const bar = progressBar('Scoring', formatCount);
     const logprobs = [];
@@ -81,7 +82,7 @@ export async function benchCommand(name, given, interrupts) {
   /** @type {{prefill: number[], decode: number[], decodeTokens: number, runs: number}} */
   const { prefill, decode, decodeTokens, runs } = /** @type {any} */ (given);
   const context = given.ctx ?? Math.max(...prefill, ...decode.map((depth) => Math.max(depth, 4) + decodeTokens));
-  await withModel(modelPath(name), { ...loadOptions(given), context }, interrupts, async (model) => {
+  await withModel(findModel(name).path, { ...loadOptions(given), context }, interrupts, async (model) => {
     const steps = (prefill.length + decode.length) * (runs + 1);
     const bar = progressBar('Measuring', formatCount);
     let done = 0;
