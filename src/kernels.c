@@ -38,7 +38,8 @@ const format *format_find(tensor_type type) {
 
 size_t matrix_group_bytes(tensor_type type, uint32_t cols) {
     const format *f = format_find(type);
-    if (!f) return (MATRIX_GROUP * tensor_row_bytes(type, cols) + 15) / 16 * 16;
+    size_t end = type == TENSOR_F16 ? sizeof(float) : 0;
+    if (!f) return (MATRIX_GROUP * tensor_row_bytes(type, cols) + end + 15) / 16 * 16;
     size_t blocks = cols / COLUMN_BLOCK;
     return (blocks * code_block_bytes(f->form) + blocks / f->super * scale_bytes(*f) + 15) / 16 * 16;
 }

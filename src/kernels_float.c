@@ -10,18 +10,19 @@
 enum { AT_ONCE = 4 };
 
 /* The four rows' weights of column k. */
-TEMPLATE f32x4 weights_load(tensor_type type, const uint8_t *group, uint32_t k) {
+TEMPLATE f32x4 weights_load(tensor_type type, const uint8_t *group, uint32_t k, const half_constants *c) {
     const uint16_t *halves = (const uint16_t *)(const void *)group + (size_t)k * 4;
     if (type == TENSOR_F32) return f4_load((const float *)(const void *)group + (size_t)k * 4);
-    return type == TENSOR_F16 ? f4_load_f16(halves) : f4_load_bf16(halves);
+    return type == TENSOR_F16 ? f4_load_f16_by(halves, *c) : f4_load_bf16(halves);
 }
 
 /* One group against `width` tokens. */
 TEMPLATE void sum_tokens(tensor_type type, const uint8_t *group, const float *x, uint32_t cols, int width,
                          f32x4 *sums) {
+    half_constants c = half_constants_keep();
     for (int i = 0; i < width; i++) sums[i] = f4_zero();
     for (uint32_t k = 0; k < cols; k++) {
-        f32x4 weights = weights_load(type, group, k);
+        f32x4 weights = weights_load(type, group, k, &c);
         for (int i = 0; i < width; i++)
             sums[i] = f4_madd(sums[i], weights, f4_splat(x[(size_t)i * cols + k]));
     }
@@ -30,15 +31,21 @@ TEMPLATE void sum_tokens(tensor_type type, const uint8_t *group, const float *x,
 /* `count` groups against one token. */
 TEMPLATE void sum_groups(tensor_type type, const uint8_t *group, size_t group_bytes, const float *x, uint32_t cols,
                          int count, f32x4 *sums) {
+    half_constants c = half_constants_keep();
     for (int i = 0; i < count; i++) sums[i] = f4_zero();
     for (uint32_t k = 0; k < cols; k++)
         for (int i = 0; i < count; i++)
-            sums[i] = f4_madd(sums[i], weights_load(type, group + (size_t)i * group_bytes, k), f4_splat(x[k]));
+            sums[i] = f4_madd(sums[i], weights_load(type, group + (size_t)i * group_bytes, k, &c), f4_splat(x[k]));
 }
 
-static void store_rows(float *y, f32x4 result, uint32_t rows) {
+/* What a group's sums are to be multiplied by. */
+TEMPLATE float unit_of(tensor_type type, const uint8_t *group, uint32_t cols) {
+    return type == TENSOR_F16 ? *(const float *)(const void *)(group + (size_t)cols * MATRIX_GROUP * 2) : 1.0f;
+}
+
+static void store_rows(float *y, f32x4 result, float unit, uint32_t rows) {
     float four[4];
-    f4_store(four, result);
+    f4_store(four, f4_mul(result, f4_splat(unit)));
     memcpy(y, four, (rows < MATRIX_GROUP ? rows : MATRIX_GROUP) * sizeof(float));
 }
 
@@ -51,7 +58,8 @@ TEMPLATE void multiply_one(tensor_type type, const multiply_job *job, const floa
         if (count == AT_ONCE) sum_groups(type, group, job->group_bytes, x, cols, AT_ONCE, sums);
         else sum_groups(type, group, job->group_bytes, x, cols, 1, sums);
         for (uint32_t i = 0; i < count; i++, g++)
-            store_rows(job->y + g * MATRIX_GROUP, sums[i], job->rows - g * MATRIX_GROUP);
+            store_rows(job->y + g * MATRIX_GROUP, sums[i], unit_of(type, job->group + g * job->group_bytes, cols),
+                       job->rows - g * MATRIX_GROUP);
     }
 }
 
@@ -59,9 +67,11 @@ TEMPLATE void multiply_one(tensor_type type, const multiply_job *job, const floa
 TEMPLATE void multiply_tokens(tensor_type type, const multiply_job *job, const float *x, uint32_t cols) {
     f32x4 sums[AT_ONCE];
     for (uint32_t g = 0; g < job->groups; g++) {
-        sum_tokens(type, job->group + g * job->group_bytes, x, cols, AT_ONCE, sums);
+        const uint8_t *group = job->group + g * job->group_bytes;
+        float unit = unit_of(type, group, cols);
+        sum_tokens(type, group, x, cols, AT_ONCE, sums);
         for (uint32_t i = 0; i < AT_ONCE; i++)
-            store_rows(job->y + i * job->stride + g * MATRIX_GROUP, sums[i], job->rows - g * MATRIX_GROUP);
+            store_rows(job->y + i * job->stride + g * MATRIX_GROUP, sums[i], unit, job->rows - g * MATRIX_GROUP);
     }
 }
 

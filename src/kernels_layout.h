@@ -14,7 +14,8 @@
  * MINIMUM_BYTE, four unsigned ones. MINIMUM_NIBBLE keeps scale and minimum in the nibbles of one byte.
  * A value is d * part * (code - offset) + m, or ... - m * minimum where the parts have minima.
  *
- * The float types keep, for every column, the four rows' values one behind the other.
+ * The float types keep, for every column, the four rows' values one behind the other. A group of F16 ends with a float
+ * that its values are to be multiplied by.
  *
  * Activations. Columns of x (tokens) come in tiles of TILE; the last tile may be narrower (tile_width). For each block
  * of 32 a tile holds, for each step, the four codes of each token; then a float for each token: the scale; scale

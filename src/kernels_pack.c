@@ -11,11 +11,11 @@ const uint8_t kernels_iq4_table[3][16] = {
     {0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 9, 10, 11, 12, 13, 15},
 };
 
-enum { PIECE = SUPER_BLOCKS * COLUMN_BLOCK, PARTS = 16 };
+enum { PIECE = SUPER_BLOCKS * COLUMN_BLOCK, WORDS = PIECE / 4, PARTS = 16 };
 
-/* One row's share of a super-block. */
+/* One row's share of a super-block. Codes are handled in words of four, one a byte, so that a word is a step. */
 typedef struct piece {
-    uint8_t codes[PIECE];
+    uint32_t codes[WORDS];
     uint16_t d, m;                        /* halves; m only where there are minima */
     uint8_t scales[PARTS], minima[PARTS]; /* of parts, where a super-block has 8 blocks */
 } piece;
@@ -24,16 +24,28 @@ typedef struct piece {
 
 static uint16_t u16_at(const uint8_t *p) { return (uint16_t)(p[0] | p[1] << 8); }
 
-static void read_nibbles(const uint8_t *q, uint8_t *codes /* [32] */) {
-    for (int i = 0; i < 16; i++) {
-        codes[i] = q[i] & 15;
-        codes[i + 16] = q[i] >> 4;
+static uint32_t word_at(const uint8_t *p) {
+    uint32_t word;
+    memcpy(&word, p, 4);
+    return word;
+}
+
+/* The same bits of each of four bytes. */
+static uint32_t field(uint32_t word, int from, uint32_t mask) { return word >> from & mask * 0x01010101u; }
+
+static void read_nibbles(const uint8_t *q, uint32_t *codes /* [8] */) {
+    for (int j = 0; j < 4; j++) {
+        codes[j] = field(word_at(q + 4 * j), 0, 15);
+        codes[j + 4] = field(word_at(q + 4 * j), 4, 15);
     }
 }
 
-/* Bit i of `bits` is worth 16 in code i. */
-static void read_fifth_bits(const uint8_t *bits, uint8_t *codes /* [32] */) {
-    for (int i = 0; i < 32; i++) codes[i] |= (uint8_t)((bits[i / 8] >> (i % 8) & 1) << 4);
+/* Bit i of 32 is worth 16 in code i: the multiplication takes four neighbours a byte apart. */
+static void read_fifth_bits(const uint8_t *bits, uint32_t *codes /* [8] */) {
+    for (int s = 0; s < STEPS; s++) {
+        uint32_t four = (uint32_t)bits[s / 2] >> (s % 2 * 4) & 15;
+        codes[s] |= field(four * 0x00204081u, 0, 1) << 4;
+    }
 }
 
 static void read_Q4_0(const uint8_t *b, piece *p) {
@@ -62,28 +74,33 @@ static void read_Q5_1(const uint8_t *b, piece *p) {
 
 static void read_Q8_0(const uint8_t *b, piece *p) {
     p->d = u16_at(b);
-    for (int i = 0; i < 32; i++) p->codes[i] = b[2 + i] ^ 128;
+    for (int s = 0; s < STEPS; s++) p->codes[s] = word_at(b + 2 + 4 * s) ^ 0x80808080u;
 }
 
 static void read_IQ4_NL(const uint8_t *b, piece *p) { read_Q4_0(b, p); }
 
-/* The two-bit codes of Q2_K and Q3_K. */
-static void read_two_bits(const uint8_t *q, uint8_t *codes /* [256] */) {
-    for (int k = 0; k < PIECE; k++) codes[k] = q[k / 128 * 32 + k % 32] >> (k / 32 % 4 * 2) & 3;
+/* Codes that lie `shift` bits further up in the same bytes for each further block: from, in words of 32 values. */
+static void read_shifted(const uint8_t *q, int shift, uint32_t mask, int blocks, uint32_t *codes) {
+    for (int i = 0; i < blocks * STEPS; i++) codes[i] = field(word_at(q + i % STEPS * 4), i / STEPS * shift, mask);
+}
+
+/* Add one such bit of each code, worth 2^place. */
+static void read_bits(const uint8_t *q, int place, uint32_t *codes /* [64] */) {
+    for (int i = 0; i < WORDS; i++) codes[i] |= field(word_at(q + i % STEPS * 4), i / STEPS, 1) << place;
 }
 
 static void read_Q2_K(const uint8_t *b, piece *p) {
     p->d = u16_at(b + 80);
     p->m = u16_at(b + 82);
-    read_two_bits(b + 16, p->codes);
+    for (int half = 0; half < 2; half++) read_shifted(b + 16 + 32 * half, 2, 3, 4, p->codes + WORDS / 2 * half);
     memcpy(p->scales, b, PARTS);
 }
 
 static void read_Q3_K(const uint8_t *b, piece *p) {
     const uint8_t *third = b, *scales = b + 96;
     p->d = u16_at(b + 108);
-    read_two_bits(b + 32, p->codes);
-    for (int k = 0; k < PIECE; k++) p->codes[k] |= (uint8_t)((third[k % 32] >> (k / 32) & 1) << 2);
+    for (int half = 0; half < 2; half++) read_shifted(b + 32 + 32 * half, 2, 3, 4, p->codes + WORDS / 2 * half);
+    read_bits(third, 2, p->codes);
     for (int j = 0; j < PARTS; j++) {
         int low = j < 8 ? scales[j] & 15 : scales[j - 8] >> 4, high = scales[8 + j % 4] >> (j / 4 * 2) & 3;
         p->scales[j] = (uint8_t)((low | high << 4) - 32);
@@ -95,7 +112,7 @@ static void read_k4(const uint8_t *b, const uint8_t *q, piece *p) {
     const uint8_t *s = b + 4;
     p->d = u16_at(b);
     p->m = u16_at(b + 2);
-    for (int k = 0; k < PIECE; k++) p->codes[k] = q[k / 64 * 32 + k % 32] >> (k / 32 % 2 * 4) & 15;
+    for (int run = 0; run < 4; run++) read_shifted(q + 32 * run, 4, 15, 2, p->codes + WORDS / 4 * run);
     for (int j = 0; j < 4; j++) {
         p->scales[j] = s[j] & 63;
         p->minima[j] = s[j + 4] & 63;
@@ -107,18 +124,15 @@ static void read_k4(const uint8_t *b, const uint8_t *q, piece *p) {
 static void read_Q4_K(const uint8_t *b, piece *p) { read_k4(b, b + 16, p); }
 
 static void read_Q5_K(const uint8_t *b, piece *p) {
-    const uint8_t *fifth = b + 16;
     read_k4(b, b + 48, p);
-    for (int k = 0; k < PIECE; k++) p->codes[k] |= (uint8_t)((fifth[k % 32] >> (k / 32) & 1) << 4);
+    read_bits(b + 16, 4, p->codes);
 }
 
 static void read_Q6_K(const uint8_t *b, piece *p) {
-    const uint8_t *low = b, *high = b + 128;
     p->d = u16_at(b + 208);
-    for (int k = 0; k < PIECE; k++) {
-        int code = low[k / 128 * 64 + k % 64] >> (k / 64 % 2 * 4) & 15;
-        code |= (high[k / 128 * 32 + k % 32] >> (k / 32 % 4 * 2) & 3) << 4;
-        p->codes[k] = (uint8_t)code;
+    for (int i = 0; i < WORDS; i++) { /* word i of 64; 32 words share 64 bytes of low and 32 of high bits */
+        uint32_t low = word_at(b + i / 32 * 64 + i % 16 * 4), high = word_at(b + 128 + i / 32 * 32 + i % 8 * 4);
+        p->codes[i] = field(low, i / 16 % 2 * 4, 15) | field(high, i / 8 % 4 * 2, 3) << 4;
     }
     memcpy(p->scales, b + 192, PARTS);
 }
@@ -129,7 +143,7 @@ static void read_IQ4_XS(const uint8_t *b, piece *p) {
     for (int part = 0; part < SUPER_BLOCKS; part++) {
         int scale = (b[4 + part / 2] >> (part % 2 * 4) & 15) | (high >> (2 * part) & 3) << 4;
         p->scales[part] = (uint8_t)(scale - 32);
-        read_nibbles(b + 8 + 16 * part, p->codes + COLUMN_BLOCK * part);
+        read_nibbles(b + 8 + 16 * part, p->codes + STEPS * part);
     }
 }
 
@@ -145,59 +159,50 @@ static void piece_read(tensor_type type, const uint8_t *block, piece *p) {
 
 /* ---- planes ------------------------------------------------------------------------------------------------ */
 
-/* Where a field of a code is kept: bits [from, from + bits) of the code, in byte `offset` of the block for row 0,
- * k 0, shifted left. */
-typedef struct place {
-    size_t offset;
-    int shift, from, mask;
-} place;
+/* The step that the part number `at` of vector v belongs to, in a plane of 1, 2, 4 or 8 bits. */
+static inline int plane_step(int bits, int v, int at) { return bits == 4 ? v + 4 * at : v * (8 / bits) + at; }
 
-static place place_of(int bits, size_t plane, int from, int step) {
-    int per_vector = 8 / bits, vector = bits == 4 ? step % 4 : step / per_vector;
-    int at = bits == 4 ? step / 4 : step % per_vector;
-    return (place){plane + 16 * (size_t)vector, at * bits, from, (1 << bits) - 1};
-}
-
-/* The one or two places of the codes of a step. */
-static int places_find(code_form form, int step, place *places /* [2] */) {
-    int low = form == CODE_8 ? 8 : form == CODE_2 || form == CODE_3 ? 2 : 4;
-    places[0] = place_of(low, 0, 0, step);
-    switch (form) {
-    case CODE_3: places[1] = place_of(1, 32, 2, step); return 2;
-    case CODE_5: places[1] = place_of(1, 64, 4, step); return 2;
-    case CODE_6: places[1] = place_of(2, 64, 4, step); return 2;
-    default: return 1;
+/* Bits [from, from + bits) of one row's codes into the row's words of a plane, and back. */
+static inline void plane_store(int bits, int from, const uint32_t *codes /* [8] */, uint8_t *plane) {
+    for (int v = 0; v < bits; v++) {
+        uint32_t word = 0;
+        for (int at = 0; at < 8 / bits; at++)
+            word |= field(codes[plane_step(bits, v, at)], from, (1u << bits) - 1) << (at * bits);
+        memcpy(plane + 16 * v, &word, 4);
     }
 }
 
-/* The four codes of a step at once: a field stays within its byte. */
-static inline void store_step(const uint8_t *codes, place p, uint8_t *block) {
-    uint32_t four, kept;
-    memcpy(&four, codes, 4);
-    memcpy(&kept, block + p.offset, 4);
-    kept |= (four >> p.from & (uint32_t)p.mask * 0x01010101u) << p.shift;
-    memcpy(block + p.offset, &kept, 4);
+static inline void plane_load(int bits, int from, const uint8_t *plane, uint32_t *codes /* [8] */) {
+    for (int v = 0; v < bits; v++)
+        for (int at = 0; at < 8 / bits; at++)
+            codes[plane_step(bits, v, at)] |= field(word_at(plane + 16 * v), at * bits, (1u << bits) - 1) << from;
 }
 
-/* One row's 32 codes into a block of zeros, and back. */
-static void codes_store(code_form form, const uint8_t *codes, uint8_t *block, uint32_t row) {
-    place places[2];
-    for (int s = 0; s < STEPS; s++)
-        for (int i = places_find(form, s, places) - 1; i >= 0; i--)
-            store_step(codes + 4 * s, places[i], block + 4 * row);
+/* One row's 32 codes into its words of a block, and back. */
+static void codes_store(code_form form, const uint32_t *codes /* [8] */, uint8_t *block, uint32_t row) {
+    block += 4 * row;
+    switch (form) {
+    case CODE_2: plane_store(2, 0, codes, block); break;
+    case CODE_3: plane_store(2, 0, codes, block), plane_store(1, 2, codes, block + 32); break;
+    case CODE_5: plane_store(4, 0, codes, block), plane_store(1, 4, codes, block + 64); break;
+    case CODE_6: plane_store(4, 0, codes, block), plane_store(2, 4, codes, block + 64); break;
+    case CODE_8: plane_store(8, 0, codes, block); break;
+    case CODE_4:
+    case CODE_TABLE: plane_store(4, 0, codes, block); break;
+    }
 }
 
-static void codes_load(code_form form, const uint8_t *block, uint32_t row, int *codes) {
-    place places[2];
-    for (int s = 0; s < STEPS; s++) {
-        int count = places_find(form, s, places);
-        for (int k = 0; k < 4; k++) {
-            codes[4 * s + k] = 0;
-            for (int i = 0; i < count; i++)
-                codes[4 * s + k] |= (block[places[i].offset + 4 * row + (size_t)k] >> places[i].shift & places[i].mask)
-                                    << places[i].from;
-            if (form == CODE_TABLE) codes[4 * s + k] = kernels_iq4_table[0][codes[4 * s + k]];
-        }
+static void codes_load(code_form form, const uint8_t *block, uint32_t row, uint32_t *codes /* [8] */) {
+    memset(codes, 0, STEPS * sizeof *codes);
+    block += 4 * row;
+    switch (form) {
+    case CODE_2: plane_load(2, 0, block, codes); break;
+    case CODE_3: plane_load(2, 0, block, codes), plane_load(1, 2, block + 32, codes); break;
+    case CODE_5: plane_load(4, 0, block, codes), plane_load(1, 4, block + 64, codes); break;
+    case CODE_6: plane_load(4, 0, block, codes), plane_load(2, 4, block + 64, codes); break;
+    case CODE_8: plane_load(8, 0, block, codes); break;
+    case CODE_4:
+    case CODE_TABLE: plane_load(4, 0, block, codes); break;
     }
 }
 
@@ -223,11 +228,12 @@ static void scale_load(const format *f, const uint8_t *scales, uint32_t row, uin
                        float *minimum) {
     const uint8_t *bytes = scales + (f->minimum == MINIMUM_NONE ? 8 : 16) + row;
     *scale = half_at(scales + 2 * row);
-    *minimum = f->minimum == MINIMUM_NONE ? 0.0f : half_at(scales + 8 + 2 * row);
+    *minimum = f->minimum == MINIMUM_NONE ? -0.0f : half_at(scales + 8 + 2 * row); /* x + -0 is x, -0 too */
     if (f->super == 1) return;
     bytes += part * (f->minimum == MINIMUM_BYTE ? 8 : 4);
     *scale *= f->minimum == MINIMUM_NIBBLE ? (float)(*bytes & 15) : (float)(int8_t)*bytes;
-    *minimum *= f->minimum == MINIMUM_NIBBLE ? -(float)(*bytes >> 4) : -(float)bytes[4];
+    if (f->minimum == MINIMUM_BYTE) *minimum *= -(float)bytes[4];
+    if (f->minimum == MINIMUM_NIBBLE) *minimum *= -(float)(*bytes >> 4);
 }
 
 /* ---- groups ------------------------------------------------------------------------------------------------ */
@@ -240,14 +246,29 @@ static void pack_integer(const matrix *m, const format *f, uint8_t *group, uint3
         piece_read(m->type, from, &p);
         from += tensor_type_find((uint32_t)m->type)->bytes;
         for (size_t i = 0; i < f->super; i++)
-            codes_store(f->form, p.codes + COLUMN_BLOCK * i, group + (b + i) * code_bytes, row);
+            codes_store(f->form, p.codes + STEPS * i, group + (b + i) * code_bytes, row);
         scales_store(f, &p, scales, row);
     }
+}
+
+/* Halves are kept 1,024 times as large if all of the group allow it: then none is subnormal (simd.h). The group ends
+ * with the factor that takes this back. */
+static float half_unit(const uint8_t *halves, size_t bytes) {
+    for (size_t i = 0; i < bytes; i += 2)
+        if ((u16_at(halves + i) & 0x7fff) >= 0x5400) return 1.0f; /* 64 and more would become infinite */
+    return 0x1p-10f;
 }
 
 static void pack_float(const matrix *m, uint8_t *group, uint32_t row, const uint8_t *from) {
     size_t item = tensor_row_bytes(m->type, 1);
     for (size_t k = 0; k < m->cols; k++) memcpy(group + (MATRIX_GROUP * k + row) * item, from + k * item, item);
+}
+
+/* A group of halves, divided by unit in place. */
+static void halves_divide(const matrix *m, uint8_t *group, float unit) {
+    uint16_t *halves = (uint16_t *)(void *)group;
+    for (size_t k = 0; k < m->cols; k++, halves += MATRIX_GROUP)
+        f4_store_f16(halves, f4_mul(f4_load_f16(halves), f4_splat(1.0f / unit)));
 }
 
 void matrix_pack(matrix *m, uint32_t group, uint32_t row_count, const uint8_t *rows) {
@@ -259,22 +280,33 @@ void matrix_pack(matrix *m, uint32_t group, uint32_t row_count, const uint8_t *r
         if (f) pack_integer(m, f, to, row, rows + row * row_bytes);
         else pack_float(m, to, row, rows + row * row_bytes);
     }
+    if (m->type != TENSOR_F16) return;
+    float unit = half_unit(rows, row_count * row_bytes);
+    if (unit != 1.0f) halves_divide(m, to, unit);
+    memcpy(to + MATRIX_GROUP * row_bytes, &unit, sizeof unit);
 }
 
 /* ---- one row ----------------------------------------------------------------------------------------------- */
 
+static void row_block(code_form form, const uint32_t *codes, int offset, float scale, float minimum, int from, int to,
+                      float *values) {
+    for (int k = from; k < to; k++) {
+        int code = (int)(codes[k / 4] >> (k % 4 * 8) & 255);
+        if (form == CODE_TABLE) code = kernels_iq4_table[0][code];
+        values[k] = scale * (float)(code - offset) + minimum;
+    }
+}
+
 static void row_integer(const matrix *m, const format *f, const uint8_t *group, uint32_t row, float *values) {
-    uint32_t blocks = m->cols / COLUMN_BLOCK, block_parts = f->super * f->parts;
+    uint32_t blocks = m->cols / COLUMN_BLOCK, width = COLUMN_BLOCK / f->parts;
     const uint8_t *scales = group + blocks * code_block_bytes(f->form);
     for (uint32_t b = 0; b < blocks; b++, values += COLUMN_BLOCK) {
-        int codes[COLUMN_BLOCK];
-        float scale, minimum;
+        uint32_t codes[STEPS];
         codes_load(f->form, group + b * code_block_bytes(f->form), row, codes);
-        for (uint32_t k = 0; k < COLUMN_BLOCK; k++) {
-            uint32_t part = (b * f->parts + k * f->parts / COLUMN_BLOCK) % block_parts;
-            scale_load(f, scales + b / f->super * scale_bytes(*f), row, part, &scale, &minimum);
-            values[k] = scale * (float)(codes[k] - f->offset);
-            if (f->minimum != MINIMUM_NONE) values[k] += minimum;
+        for (uint32_t part = 0; part < f->parts; part++) {
+            float scale, minimum;
+            scale_load(f, scales + b / f->super * scale_bytes(*f), row, b % f->super * f->parts + part, &scale, &minimum);
+            row_block(f->form, codes, f->offset, scale, minimum, (int)(part * width), (int)((part + 1) * width), values);
         }
     }
 }
@@ -282,9 +314,10 @@ static void row_integer(const matrix *m, const format *f, const uint8_t *group, 
 static void row_float(const matrix *m, const uint8_t *group, uint32_t row, float *values) {
     const uint16_t *halves = (const uint16_t *)(const void *)group + row;
     const float *floats = (const float *)(const void *)group + row;
+    float unit = m->type == TENSOR_F16 ? *(const float *)(const void *)(group + m->cols * MATRIX_GROUP * 2) : 1.0f;
     for (size_t k = 0; k < m->cols; k++) {
         if (m->type == TENSOR_F32) values[k] = floats[MATRIX_GROUP * k];
-        else if (m->type == TENSOR_F16) values[k] = f32_of_f16(halves[MATRIX_GROUP * k]);
+        else if (m->type == TENSOR_F16) values[k] = f32_of_f16(halves[MATRIX_GROUP * k]) * unit;
         else values[k] = f32_of_bf16(halves[MATRIX_GROUP * k]);
     }
 }
