@@ -1,13 +1,5 @@
 #!/usr/bin/env node
-// cli.js: the command line. Commands and options are declared here; what they do is in cli/.
-//
-// Exit codes:
-//   0    done
-//   1    something that should not happen
-//   2    the command line or an option is wrong
-//   3    a file cannot be read, is damaged, or holds a model that is not supported
-//   4    it does not fit: the prompt into the context, or the model into memory
-//   130  interrupted (Ctrl-C)
+// cli.js: the command line. Commands, options and exit codes are declared here; what commands do is in cli/.
 
 import { Command, CommanderError, Option } from 'commander';
 import { CllaError } from './index.js';
@@ -46,9 +38,13 @@ const EXIT_CODES = {
 };
 
 const EXIT_HELP = `
-Exit codes: 0 done; 1 something that should not happen; 2 the command line or an
-option is wrong; 3 a file cannot be read, is damaged or holds a model that is not
-supported; 4 it does not fit, into the context or into memory; 130 interrupted.`;
+Exit codes:
+  0    done
+  1    something that should not happen
+  2    the command line or an option is wrong
+  3    a file cannot be read, is damaged, or its model is not supported
+  4    it does not fit: the prompt into the context, or the model into memory
+  130  interrupted (Ctrl-C)`;
 
 const stopping = interrupts();
 

@@ -58,7 +58,7 @@ const cUses = new Map(cFiles.map((file) => [file, usesOf(file, INCLUDE)]));
 const jsUses = new Map(
   jsFiles.map((file) => [
     file,
-    [...codeWithStrings(read(file)).matchAll(IMPORT)].map((m) => path.join('js', m[1] ?? m[2])).filter((f) => f.endsWith('.js')),
+    [...codeWithStrings(read(file)).matchAll(IMPORT)].map((m) => path.join(path.dirname(file), m[1] ?? m[2])).filter((f) => f.endsWith('.js')),
   ]),
 );
 

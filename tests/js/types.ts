@@ -1,0 +1,54 @@
+// types.ts: a program in TypeScript that uses the package as published. It is checked by tsc, never run; every line
+// with @ts-expect-error is a mistake that the types must catch.
+
+import { CllaError, load } from 'clla';
+import type { Chat, CllaErrorCode, LoadProgress, Model, Reply, ReplyResult } from 'clla';
+
+export async function use(path: string, signal: AbortSignal): Promise<string> {
+  const onProgress = ({ phase, loaded, total, secondsLeft }: LoadProgress) => `${phase} ${loaded}/${total ?? '?'} ${secondsLeft ?? ''}`;
+  const model: Model = await load(path, { onProgress, signal, context: 8192, kv: 'q8', threads: 'auto', variant: 'simd' });
+  await load(new URL('file:///model.gguf'));
+  await load(new Uint8Array(8));
+  await load(new Blob([]).stream());
+
+  const chat: Chat = model.chat({ system: 'Answer briefly.', sampling: { temperature: 0.7, topP: 0.9, seed: 1 } });
+  const reply: Reply = chat.send('Why?', { signal, onPrefill: ({ done, total }) => void (done / total), maxTokens: 5, stop: ['\n'] });
+  for await (const text of reply) text.toUpperCase();
+  const { ids, finishReason, timings, logprobs }: ReplyResult = await reply.done;
+  const reason: 'stop' | 'length' | 'abort' = finishReason;
+  const likeliest: number | undefined = logprobs?.[0]?.top[0]?.logprob;
+
+  const roles: ('system' | 'user' | 'assistant')[] = chat.messages.map(({ role }) => role);
+  const again: Reply = chat.retry();
+  const edited: Reply = chat.edit(0, 'How?');
+  const fork: Chat = chat.fork();
+  const scores: Float32Array = await model.score([1, 2, 3]);
+  const size: number = (await model.sessionBytes({ context: 4096, kv: 'f16' })).cacheBytes;
+  await model.complete(await model.tokenize('a', { bos: true }), { logprobs: 3, sampling: { logitBias: { 5: -Infinity } } }).done;
+  await model.close();
+  return [ids, reason, timings.ttftMs, likeliest, roles, again, edited, fork, scores, size, chat.usage.kvBytes].join();
+}
+
+export function explain(error: unknown): CllaErrorCode | undefined {
+  return error instanceof CllaError ? error.code : undefined;
+}
+
+export async function misuse(model: Model, chat: Chat) {
+  // @ts-expect-error no such option
+  await load('a', { contxt: 5 });
+  // @ts-expect-error not a variant
+  await load('a', { variant: 'avx' });
+  // @ts-expect-error a source is needed
+  await load();
+  // @ts-expect-error text is needed
+  chat.send(5);
+  // @ts-expect-error no such sampling option
+  model.chat({ sampling: { temprature: 1 } });
+  // @ts-expect-error messages are changed by edit() and retry()
+  chat.messages = [];
+  // @ts-expect-error no such code
+  const code: CllaErrorCode = 'OOPS';
+  // @ts-expect-error a promise, not ids
+  const ids: number[] = model.tokenize('a');
+  return [code, ids];
+}
