@@ -22,7 +22,7 @@ stale() {
 build() { # PRESET [TARGET]
     [ -e "build/$1/Makefile" ] || cmake --preset "$1" >/dev/null
     printf 'build: %s\n' "$*"
-    cmake --build "build/$1" --parallel "$jobs" ${2:+--target "$2"} -- --no-print-directory -s >/dev/null
+    cmake --build "build/$1" --parallel "$jobs" ${2:+--target "$2"} -- --no-print-directory -s -k >/dev/null
 }
 
 if [ "${1:-}" = --stale ]; then

@@ -33,13 +33,19 @@ can_install() {
     have sudo && sudo -n true 2>/dev/null && as_root=(sudo -n)
 }
 
-apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 "$@"; }
+# Quiet, unless it fails.
+apt() {
+    local output
+    output=$("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 "$@" 2>&1) && return
+    printf '%s\n' "$output" | tail -n 20 >&2
+    return 1
+}
 
 lists_fresh=
 refresh_lists() {
     [ -n "$lists_fresh" ] && return
     say "apt-get update"
-    apt update >/dev/null || fail "apt-get update failed: is the network reachable?"
+    apt update || fail "apt-get update failed: is the network reachable?"
     lists_fresh=yes
 }
 
@@ -50,7 +56,7 @@ install() {
     can_install || fail "$hint" "(no apt here, or not root: install it by hand, then run this again)"
     refresh_lists
     say "apt-get install $*"
-    apt install -y --no-install-recommends "$@" >/dev/null || fail "apt-get install $* failed." "$hint"
+    apt install -y --no-install-recommends "$@" || fail "apt-get install $* failed." "$hint"
 }
 
 # install_newer HINT PACKAGE...: the same, from Debian 13 once its list is there (below), so that compilers fit the C
