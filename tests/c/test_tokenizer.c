@@ -308,7 +308,7 @@ static void slow_scores(slow *s, const char *text, bool prefix) {
 }
 
 static void random_scores(recipe *r, size_t wanted, bool inner_spaces) {
-    static const char *const first[] = {"a", "b", "\xe2\x96\x81", "aa", "\xe2\x96\x81" "b"};
+    static const char *const first[] = {"a", "b", "\xe2\x96\x81", "aa", "\342\226\201b"};
     for (size_t i = 0; i < 5; i++) add(r, first[i], 1, (float)random_below(9) - 9);
     while (r->count < wanted) {
         const char *a = r->tokens[259 + random_below((uint32_t)r->count - 259)], *b = r->tokens[259 + random_below((uint32_t)r->count - 259)];
@@ -672,8 +672,8 @@ static void added_texts_come_out_as_they_are(void) {
 
 static recipe *wordpiece_recipe(void) {
     recipe *r = begin("bert", NULL);
-    static const char *const tokens[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "\xe2\x96\x81" "cafe", "s", "\xe2\x96\x81" "c", "afe",
-                                         "\xe2\x96\x81,", "\xe2\x96\x81\xe4\xb8\xad", "\xe2\x96\x81" "a"};
+    static const char *const tokens[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "\342\226\201cafe", "s", "\342\226\201c", "afe",
+                                         "\xe2\x96\x81,", "\xe2\x96\x81\xe4\xb8\xad", "\342\226\201a"};
     for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++) add(r, tokens[i], i < 4 ? 3 : 1, 0);
     r->unknown = 1;
     return r;
