@@ -2,10 +2,11 @@
 // The models are fetched by scripts/fetch-models.js; where one is not there, its tests are skipped and say so.
 //
 // How close two correct engines are. Both round activations to 8 bits for every product with quantized weights, and a rounding
-// that falls the other way in an early layer moves everything after it. On the first 512 tokens, SmolLM2 Q4_1, mean |difference| of
-// log-probabilities (measured, tests/vectors/README.md): llama.cpp from the same weights with unrounded activations 0.050, this
-// engine from those 0.052, the two from each other 0.058; with the sign kept they cancel to 0.0015. So the average has to be
-// within 0.05 with its sign, and single ones within 0.07 on average; the perplexity, which sees the signed average, within 0.5 %.
+// that falls the other way in an early layer moves everything after it. Mean |difference| of log-probabilities over the first 512
+// tokens, SmolLM2 Q4_1, as measured: this engine from llama.cpp 0.058; llama.cpp from itself 0.056 with an F32 cache and 0.057
+// with flash attention; llama.cpp from the same weights with unrounded activations 0.050, this engine from those 0.052. With the
+// sign kept they cancel: 0.0015. So the signed average has to be within 0.02, the absolute one within `apart` (Gemma: 127 tokens
+// only, and K types, whose activations llama.cpp rounds in blocks of 256), and the perplexity within 0.5 % (Gemma: 2 %).
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
@@ -21,8 +22,8 @@ const text = readFileSync(path.join(folder, 'wikitext2/head.txt'), 'utf8');
 /** @typedef {{chunk: number, chunks: number, ppl: number, ids: number[], logprobs: number[], greedy: Greedy[]}} Golden */
 
 const MODELS = [
-  { name: 'SmolLM2-135M-Instruct Q4_1', key: 'smollm2', golden: 'smollm2-135m-q4_1.json', perplexityWithin: 0.005 },
-  { name: 'Gemma 3 270M Q4_K_M', key: 'gemma3', golden: 'gemma-3-270m-q4_k_m.json', perplexityWithin: 0.02 },
+  { name: 'SmolLM2-135M-Instruct Q4_1', key: 'smollm2', golden: 'smollm2-135m-q4_1.json', apart: 0.07, perplexityWithin: 0.005 },
+  { name: 'Gemma 3 270M Q4_K_M', key: 'gemma3', golden: 'gemma-3-270m-q4_k_m.json', apart: 0.1, perplexityWithin: 0.02 },
 ];
 
 const mean = (/** @type {number[]} */ list) => list.reduce((a, b) => a + b, 0) / list.length;
@@ -38,7 +39,7 @@ async function chunksOf(model, { chunk, chunks }) {
   });
 }
 
-for (const { name, key, golden: file, perplexityWithin } of MODELS) {
+for (const { name, key, golden: file, apart, perplexityWithin } of MODELS) {
   const source = pathOf(/** @type {'smollm2' | 'gemma3'} */ (key));
   const skip = existsSync(source) ? false : `${source} is not there: node scripts/fetch-models.js ${key} gets it`;
   /** @type {Golden} */
@@ -57,7 +58,7 @@ for (const { name, key, golden: file, perplexityWithin } of MODELS) {
           if (c > 0) continue;
           const differences = logprobs.map((x, i) => x - golden.logprobs[i]);
           assert.ok(Math.abs(mean(differences)) <= 0.02, `average difference ${mean(differences)}`);
-          assert.ok(mean(differences.map(Math.abs)) <= 0.07, `average of |difference| ${mean(differences.map(Math.abs))}`);
+          assert.ok(mean(differences.map(Math.abs)) <= apart, `average of |difference| ${mean(differences.map(Math.abs))}`);
         }
         const ppl = Math.exp(-mean(scored));
         assert.ok(Math.abs(ppl / golden.ppl - 1) <= perplexityWithin, `perplexity ${ppl}, llama.cpp has ${golden.ppl}`);
@@ -75,8 +76,8 @@ for (const { name, key, golden: file, perplexityWithin } of MODELS) {
           const parting = ids.findIndex((id, i) => id !== output_ids[i]);
           assert.ok(parting === -1 || margins[parting] < 0.5, `${prompt}: other token at ${parting}, margin ${margins[parting]}`);
           const forced = (await model.score([...prompt_ids, ...output_ids])).slice(prompt_ids.length - 1);
-          const apart = mean(logprobs.map((x, i) => Math.abs(x - forced[i])));
-          assert.ok(apart <= 0.08, `${prompt}: ${apart}`);
+          const difference = mean(logprobs.map((x, i) => Math.abs(x - forced[i])));
+          assert.ok(difference <= apart, `${prompt}: ${difference}`);
         }
       },
       source,
