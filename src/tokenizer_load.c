@@ -171,6 +171,17 @@ static void load_texts(tokenizer *t) {
 
 /* ---- merges ------------------------------------------------------------------------------------------------- */
 
+/* The token that two texts spell together. Trainers number tokens in the order of the merges: most often it is the one
+ * behind the last result, which saves the search. */
+static int32_t find_result(const tokenizer *t, uint32_t guess, const char *a, size_t a_size, const char *b, size_t b_size) {
+    if (guess < t->count) {
+        gguf_string text = token_text(t, guess);
+        if (text.size == a_size + b_size && memcmp(text.data, a, a_size) == 0 && memcmp(text.data + a_size, b, b_size) == 0)
+            return (int32_t)guess;
+    }
+    return vocabulary_find(t, a, a_size, b, b_size);
+}
+
 /* "left right": the first space that is not the first byte parts them; byte-level texts have no other. A rule whose
  * texts or whose result are no tokens can never apply and is left out. */
 static clla_status load_merge(tokenizer *t, gguf_string rule, uint32_t rank, clla_error *error) {
@@ -178,8 +189,9 @@ static clla_status load_merge(tokenizer *t, gguf_string rule, uint32_t rank, cll
     size_t left = space ? (size_t)(space - rule.data) : 0, right = space ? rule.size - left - 1 : 0;
     if (right == 0)
         return clla_fail(error, CLLA_BAD_FILE, KEY("merges") "[%u] is not two texts with a space between", (unsigned)rank);
+    uint32_t guess = rank > 0 ? t->merges[rank - 1].result + 1 : t->count;
     int32_t a = vocabulary_find(t, rule.data, left, "", 0), b = vocabulary_find(t, space + 1, right, "", 0);
-    int32_t result = vocabulary_find(t, rule.data, left, space + 1, right);
+    int32_t result = find_result(t, guess, rule.data, left, space + 1, right);
     bool works = a >= 0 && b >= 0 && result >= 0 && token_type(t, (uint32_t)result) != TOKEN_CONTROL;
     t->merges[rank] = (merge){works ? (uint32_t)a : UINT32_MAX, (uint32_t)b, (uint32_t)result};
     if (works) merge_add(t, rank);
