@@ -40,10 +40,22 @@ export function connect(endpoint) {
     if (pending.size === 0) endpoint.hold(false);
   }
 
+  /** A listener that throws ends its call. @param {number} id @param {any} event */
+  function report(id, event) {
+    const call = pending.get(id);
+    try {
+      call?.onEvent?.(event);
+    } catch (error) {
+      settle(id);
+      endpoint.post({ id, cancel: true });
+      call?.reject(/** @type {Error} */ (error));
+    }
+  }
+
   endpoint.onMessage((message) => {
     const call = pending.get(message.id);
     if (!call) return;
-    if ('event' in message) return call.onEvent?.(message.event);
+    if ('event' in message) return report(message.id, message.event);
     settle(message.id);
     if (message.error) call.reject(new CllaError(message.error.code, message.error.message));
     else call.resolve(message.result);

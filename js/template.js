@@ -21,20 +21,44 @@ import { startTemplateWorker } from './endpoint_node.js';
 
 const TIME_LIMIT_MS = 3000;
 const PAD = '\u2003'; // a space that no template writes by itself
+const JOINT = '\ue000'; // of private use: no template writes it
 
 /** For models without a template: they continue text, so messages stand as they are, a line each. */
 export const PLAIN_TEMPLATE =
   '{% for message in messages %}{{ message.content }}{% if not loop.last %}{{ "\\n" }}{% endif %}{% endfor %}';
 
-/** A renderer that starts its worker when first needed. */
+/** A renderer that starts its worker when first needed, and renders one request at a time. */
 export function createRenderer() {
   /** @type {ReturnType<typeof connect> | undefined} */
   let worker;
+  /** @type {Promise<unknown>} */
+  let last = Promise.resolve();
 
   async function end() {
     const ended = worker;
     worker = undefined;
     await ended?.close(new CllaError('BAD_TEMPLATE', `the chat template takes more than ${TIME_LIMIT_MS} ms`));
+  }
+
+  async function start() {
+    worker = connect(startTemplateWorker());
+    await worker.call(TEMPLATE.RENDER, { source: '', inputs: [] }); // the time it takes to start is not the template's
+    return worker;
+  }
+
+  /** @param {string} source @param {Record<string, unknown>[]} inputs */
+  async function renderNow(source, inputs) {
+    const running = worker ?? (await start());
+    const timer = setTimeout(end, TIME_LIMIT_MS);
+    try {
+      return await running.call(TEMPLATE.RENDER, { source, inputs });
+    } catch (error) {
+      const died = error instanceof CllaError && error.code === 'INTERNAL';
+      if (died) await end();
+      throw died ? new CllaError('BAD_TEMPLATE', 'the chat template takes more memory than it may have') : error;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   return {
@@ -43,18 +67,10 @@ export function createRenderer() {
      * @param {Record<string, unknown>[]} inputs
      * @returns {Promise<string[]>}
      */
-    async render(source, inputs) {
-      worker ??= connect(startTemplateWorker());
-      const timer = setTimeout(end, TIME_LIMIT_MS);
-      try {
-        return await worker.call(TEMPLATE.RENDER, { source, inputs });
-      } catch (error) {
-        const died = error instanceof CllaError && error.code === 'INTERNAL';
-        if (died) await end();
-        throw died ? new CllaError('BAD_TEMPLATE', 'the chat template takes more memory than it may have') : error;
-      } finally {
-        clearTimeout(timer);
-      }
+    render(source, inputs) {
+      const rendered = last.then(() => renderNow(source, inputs));
+      last = rendered.catch(() => {});
+      return rendered;
     },
     close: end,
   };
@@ -101,7 +117,8 @@ function standsFor(withSentinel, withContent, sentinel) {
  * @returns {Promise<PromptPiece[]>}
  */
 export async function promptPieces(renderer, template, entries) {
-  const mark = `clla${crypto.randomUUID().replaceAll('-', '')}`;
+  const digits = crypto.getRandomValues(new Uint32Array(4)).join('');
+  const mark = [...digits].join(JOINT); // nothing that a change of case changes, and any part of it is known again
   /** @param {(entry: ChatEntry, i: number) => string} contentOf */
   const input = (contentOf) => ({
     messages: entries.map((entry, i) => ({ role: entry.role, content: contentOf(entry, i) })),
@@ -114,6 +131,8 @@ export async function promptPieces(renderer, template, entries) {
 
   const [real, marked] = await renderer.render(template.source, [input((entry) => entry.content), input(sentinel)]);
   const segments = cutAtSentinels(marked, mark);
+  if (segments.some((s) => 'text' in s && s.text.includes(JOINT)))
+    throw new CllaError('BAD_TEMPLATE', 'the chat template takes a message apart: it cannot be told what is whose');
   const contents = segments.map((s) => ('content' in s ? trimmed(entries[s.content].content, s) : s.text));
   if (contents.join('') !== real) {
     const each = await renderer.render(

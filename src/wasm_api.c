@@ -65,6 +65,16 @@ static bool reserve_ids(wasm_engine *e, size_t count) {
     return true;
 }
 
+/* The ids [begin, end) of the buffer are in the vocabulary. */
+static clla_status check_ids(wasm_engine *e, size_t begin, size_t end) {
+    const uint32_t vocabulary = clla_model_vocabulary(e->model);
+    for (size_t i = begin; i < end; i++)
+        if (e->ids[i] < 0 || (uint32_t)e->ids[i] >= vocabulary)
+            return clla_fail(&e->error, CLLA_BAD_ARGUMENT, "token %zu is %d: the vocabulary has 0 to %u", i,
+                             (int)e->ids[i], vocabulary - 1);
+    return CLLA_OK;
+}
+
 static clla_status no_room(wasm_engine *e, const char *what, size_t size) {
     return clla_fail(&e->error, CLLA_OUT_OF_MEMORY, "no memory for %s (%zu bytes)", what, size);
 }
@@ -168,6 +178,8 @@ CLLA_EXPORT int wasm_detokenize(wasm_engine *e, size_t count, int special) {
     const size_t room = clla_detokenize_room(e->model);
     clla_text_stream stream = {0};
     size_t size = 0;
+    const clla_status status = check_ids(e, 0, count);
+    if (status != CLLA_OK) return (int)status;
     for (size_t i = 0; i <= count; i++) { /* the last round ends the stream */
         if (size + room > e->bytes_capacity && !reserve_bytes(e, 2 * (size + room)))
             return (int)no_room(e, "the text of tokens", size + room);
@@ -258,8 +270,9 @@ CLLA_EXPORT int wasm_session_score(wasm_engine *e, wasm_session *s, size_t begin
     if (!reserve_bytes(e, count * sizeof(float))) return (int)no_room(e, "scores", count * sizeof(float));
     for (uint32_t i = 0; i < count; i++) at[i] = i;
     s->logits = NULL;
-    const clla_status status =
-        clla_session_eval_at(s->session, e->ids + begin, count, at, count, &logits, &e->error);
+    clla_status status = check_ids(e, begin, begin + count + 1);
+    if (status == CLLA_OK)
+        status = clla_session_eval_at(s->session, e->ids + begin, count, at, count, &logits, &e->error);
     if (status != CLLA_OK) return (int)status;
     const uint32_t vocabulary = clla_model_vocabulary(e->model);
     for (size_t i = 0; i < count; i++) {
@@ -341,6 +354,7 @@ CLLA_EXPORT int wasm_reply_step(wasm_engine *e, wasm_reply *r, int32_t previous)
     if (s->logits == NULL) return (int)clla_fail(&e->error, CLLA_BAD_ARGUMENT, "reply: nothing was evaluated before it");
     const uint32_t vocabulary = clla_model_vocabulary(e->model);
     const int32_t id = clla_sample(r->sampler, s->logits);
+    if (id < 0) return (int)clla_fail(&e->error, CLLA_BAD_ARGUMENT, "no token may follow: all are forbidden or not numbers");
     if (r->top_count > 0) clla_logprobs_top(s->logits, vocabulary, r->top, r->top_count);
     clla_sampler_accept(r->sampler, id);
     e->numbers[0] = (double)id;

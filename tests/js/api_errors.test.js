@@ -63,8 +63,23 @@ test('what the engine refuses keeps its sentence', () =>
     const bias = model.complete('a', { sampling: { logitBias: { 999999: 1 } } });
     await assert.rejects(bias.done, fails('BAD_ARGUMENT', /999999/));
     await assert.rejects(model.complete('', { bos: false }).done, fails('BAD_ARGUMENT', /no tokens/));
+    await assert.rejects(model.detokenize([5, 2048]), fails('BAD_ARGUMENT', /token 1 is 2048: the vocabulary has 0 to 2047/));
+    await assert.rejects(model.score([1, 2048]), fails('BAD_ARGUMENT', /token 1 is 2048/));
+    const none = Object.fromEntries(Array.from({ length: 2048 }, (_, id) => [id, -Infinity]));
+    await assert.rejects(model.complete('a', { sampling: { logitBias: none } }).done, fails('BAD_ARGUMENT', /no token may follow/));
     assert.equal((await model.complete('Once', { maxTokens: 2 }).done).ids.length, 2);
   }));
+
+test('a callback that throws fails its call, and nothing else', async () => {
+  const throws = () => {
+    throw new RangeError('my own mistake');
+  };
+  await assert.rejects(load(tiny, { onProgress: throws }), /my own mistake/);
+  await withModel({ threads: 1 }, async (model) => {
+    await assert.rejects(model.complete('Once', { onPrefill: throws }).done, /my own mistake/);
+    assert.equal((await model.complete('Once', { maxTokens: 2 }).done).ids.length, 2);
+  });
+});
 
 test('a failure reaches a loop as well as the promise', () =>
   withModel({ threads: 1, context: 8 }, async (model) => {
