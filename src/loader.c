@@ -9,6 +9,7 @@
  * Rows are packed in groups of four (kernels.h). Groups that lie whole in the caller's piece are packed from
  * there; a group that is cut by the end of a piece is collected in `staging`. So the peak is the weights plus
  * four rows. */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -226,31 +227,65 @@ static clla_status begin_part(clla_loader *l, clla_error *error) {
 
 /* ---- weights ----------------------------------------------------------------------------------------- */
 
+/* Rows of a matrix that lie one behind the other, to be packed from group number `first` on. */
+typedef struct packing {
+    matrix *home;
+    const uint8_t *rows;
+    uint32_t first, count;   /* group; rows */
+    _Atomic uint32_t faulty; /* the lowest row (of these) with a scale that is not finite */
+} packing;
+
+/* Groups are packed apart from each other, so by any thread. */
+static void pack_groups(void *context, uint32_t begin, uint32_t end, uint32_t worker) {
+    (void)worker;
+    packing *p = context;
+    size_t bytes = tensor_row_bytes(p->home->type, p->home->cols);
+    for (uint32_t group = begin; group < end; group++) {
+        uint32_t row = group * MATRIX_GROUP;
+        uint32_t count = p->count - row < MATRIX_GROUP ? p->count - row : MATRIX_GROUP;
+        for (uint32_t i = row; i < row + count; i++) {
+            uint32_t lowest = atomic_load(&p->faulty);
+            if (i >= lowest || tensor_row_is_finite(p->home->type, p->rows + i * bytes, p->home->cols))
+                continue;
+            while (i < lowest && !atomic_compare_exchange_weak(&p->faulty, &lowest, i)) {
+            }
+        }
+        matrix_pack(p->home, p->first + group, count, p->rows + row * bytes);
+    }
+}
+
 /* Bring `count` rows that lie one behind the other to their home. */
 static clla_status take_rows(clla_loader *l, const gguf_tensor *t, weight_slot *slot, uint32_t count,
                              const uint8_t *rows, clla_error *error) {
-    tensor_type type = (tensor_type)t->type;
-    size_t bytes = row_bytes(t, slot);
-    for (uint32_t i = 0; i < count; i++)
-        if (!tensor_row_is_finite(type, rows + i * bytes, slot->cols))
-            return clla_fail(error, CLLA_BAD_FILE, "%s: row %u has a scale that is not finite", slot->name,
-                             l->row + i);
+    enum { GRAIN = 16 }; /* groups that are worth a thread */
+    packing p = {&slot->home, rows, l->row / MATRIX_GROUP, count, UINT32_MAX};
+    uint32_t groups = count / MATRIX_GROUP + (count % MATRIX_GROUP != 0);
     if (slot->rows)
-        matrix_pack(&slot->home, l->row / MATRIX_GROUP, count, rows);
+        threads_run(l->model->threads, groups, GRAIN, pack_groups, &p);
+    else if (tensor_row_is_finite((tensor_type)t->type, rows, slot->cols))
+        tensor_unpack((tensor_type)t->type, rows, slot->cols, slot->values);
     else
-        tensor_unpack(type, rows, slot->cols, slot->values);
+        p.faulty = 0;
+    uint32_t faulty = atomic_load(&p.faulty);
+    if (faulty != UINT32_MAX)
+        return clla_fail(error, CLLA_BAD_FILE, "%s: row %u has a scale that is not finite", slot->name,
+                         l->row + faulty);
     l->row += count;
     slot->arrived = l->row == row_count(slot);
     return CLLA_OK;
 }
 
-/* Take the next group of rows, or as much of it as there is. *used is what was taken. */
-static clla_status take_group(clla_loader *l, const gguf_tensor *t, weight_slot *slot, const uint8_t *bytes,
-                              size_t size, size_t *used, clla_error *error) {
+/* Take all whole groups of rows that there are, or a part of one. *used is what was taken. */
+static clla_status take_groups(clla_loader *l, const gguf_tensor *t, weight_slot *slot, const uint8_t *bytes,
+                               size_t size, size_t *used, clla_error *error) {
     uint32_t left = row_count(slot) - l->row, rows = left < MATRIX_GROUP ? left : MATRIX_GROUP;
-    size_t group = rows * row_bytes(t, slot);
+    size_t row = row_bytes(t, slot), group = rows * row, whole = size / row;
+    if (l->staged == 0 && whole >= rows) {
+        rows = whole < left ? (uint32_t)whole / MATRIX_GROUP * MATRIX_GROUP : left;
+        *used = rows * row;
+        return take_rows(l, t, slot, rows, bytes, error);
+    }
     *used = size < group - l->staged ? size : group - l->staged;
-    if (*used == group) return take_rows(l, t, slot, rows, bytes, error);
     memcpy(l->staging + l->staged, bytes, *used);
     l->staged += *used;
     if (l->staged < group) return CLLA_OK;
@@ -287,7 +322,7 @@ static clla_status take(clla_loader *l, const uint8_t *bytes, size_t size, size_
     size_t taken = 0;
     clla_status status = CLLA_OK;
     for (size_t step; !status && taken < size && !slot->arrived; taken += step)
-        status = take_group(l, t, slot, bytes + taken, size - taken, &step, error);
+        status = take_groups(l, t, slot, bytes + taken, size - taken, &step, error);
     if (!status && slot->arrived) next_tensor(l);
     *used = taken;
     return status;

@@ -8,19 +8,15 @@
 
 #include "f16.h"
 
-static const struct {
-    uint32_t number;
-    tensor_type_info info;
-} types[] = {
-#define CLLA_TENSOR_TYPE_ROW(name, number, block, bytes) {number, {#name, block, bytes}},
+static const tensor_type_info types[] = {
+#define CLLA_TENSOR_TYPE_ROW(name, number, block, bytes) [number] = {#name, block, bytes},
     CLLA_TENSOR_TYPE_LIST(CLLA_TENSOR_TYPE_ROW)
 #undef CLLA_TENSOR_TYPE_ROW
 };
 
 const tensor_type_info *tensor_type_find(uint32_t number) {
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        if (types[i].number == number) return &types[i].info;
-    return NULL;
+    bool known = number < sizeof types / sizeof types[0] && types[number].name;
+    return known ? &types[number] : NULL;
 }
 
 const char *tensor_type_label(uint32_t number) {

@@ -401,6 +401,34 @@ static void test_not_finite(void) {
     expect(CLLA_BAD_FILE, "output_norm.weight: row 0 has");
 }
 
+/* Where the build has threads: the same weights, and of several faulty rows the first one is named. */
+static void test_threads(void) {
+    clla_loader *l = NULL;
+    options.threads = 3;
+    clla_status possible = clla_loader_create(&options, &l, &error);
+    if (!possible) clla_loader_free(l);
+    options.threads = possible ? 1 : 3;
+    tiny_model(&writer, &(tiny_options){.type = TENSOR_Q4_1, .width = 512});
+    clla_model *many, *one;
+    CHECK(!load(writer.bytes, writer.size, SIZE_MAX, &many), "%s", error.text);
+    options.threads = 1;
+    CHECK(!load(writer.bytes, writer.size, SIZE_MAX, &one), "%s", error.text);
+    if (one && many) check_same_weights(one, many, "threads");
+    clla_model_free(one);
+    clla_model_free(many);
+    writer_close(&writer);
+    options.threads = possible ? 1 : 3;
+    for (int i = 0; i < 20; i++) {
+        tiny_model(&writer, &(tiny_options){.type = TENSOR_Q4_0, .width = 512, .open = true});
+        static const size_t rows[] = {999, 500, 501, 1023};
+        for (int k = 0; k < 4; k++)
+            find_item(&writer, "blk.1.ffn_up.weight")->data[16 * 18 * rows[k] + 1] = 0x7e;
+        writer_end(&writer);
+        expect(CLLA_BAD_FILE, "blk.1.ffn_up.weight: row 500 has a scale that is not finite");
+    }
+    options.threads = 0;
+}
+
 static void test_memory_limit(void) {
     tiny_model(&writer, &(tiny_options){.type = TENSOR_F16});
     clla_model *m;
@@ -619,6 +647,7 @@ int main(void) {
     RUN("numbers that cannot be are refused", test_numbers);
     RUN("unknown architectures, tokenizers and types are refused by name", test_unknown);
     RUN("scales that are not finite are refused with tensor and row", test_not_finite);
+    RUN("threads change neither weights nor errors", test_threads);
     RUN("the memory limit is exact and told", test_memory_limit);
     RUN("a split model is the whole one", test_split);
     RUN("parts in the wrong order, number or content are refused", test_wrong_parts);
