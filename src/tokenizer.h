@@ -1,8 +1,8 @@
 /* tokenizer.h: text to token ids and back, from the metadata of a GGUF file.
  *
- * Two kinds (tokenizer.ggml.model): "gpt2", byte-level byte-pair encoding with a pre-tokenizer named by
- * tokenizer.ggml.pre; "llama", SentencePiece with scores, byte fallback and space prefix. Other kinds and other
- * pre-tokenizers are refused by name. */
+ * Three kinds (tokenizer.ggml.model): "gpt2", byte-level byte-pair encoding with a pre-tokenizer named by
+ * tokenizer.ggml.pre; "llama", SentencePiece with scores, byte fallback and space prefix; "bert", WordPiece. Other kinds
+ * and other pre-tokenizers are refused by name. */
 #ifndef CLLA_TOKENIZER_H
 #define CLLA_TOKENIZER_H
 

@@ -95,6 +95,7 @@ typedef struct encoder {
     const tokenizer *t;
     int32_t *ids;
     size_t capacity, count; /* ids beyond capacity are counted only */
+    int32_t last;           /* the last of them, where count > 0 */
     char *word;             /* bytes of the word being built */
     size_t word_size, word_capacity;
     symbol *symbols;

@@ -13,6 +13,7 @@
 void encoder_emit(encoder *e, int32_t id) {
     if (id < 0) return;
     if (e->count < e->capacity) e->ids[e->count] = id;
+    e->last = id;
     e->count++;
 }
 
@@ -124,12 +125,13 @@ static void weigh_score(const encoder *e, symbol *left, const symbol *right) {
     if (left->result >= 0) left->priority = score_priority(e->t, left->result);
 }
 
+/* What is no token: its bytes, or, where the vocabulary has not all of them, unknown, once for neighbours. */
 static void emit_bytes(encoder *e, const symbol *s) {
     const tokenizer *t = e->t;
     bool all = true;
     for (uint32_t i = 0; i < s->size; i++) all = all && t->bytes[(uint8_t)e->word[s->start + i]] >= 0;
-    if (!all) return encoder_emit(e, t->unknown);
-    for (uint32_t i = 0; i < s->size; i++) encoder_emit(e, t->bytes[(uint8_t)e->word[s->start + i]]);
+    if (!all && !(e->count > 0 && e->last == t->unknown)) encoder_emit(e, t->unknown);
+    for (uint32_t i = 0; all && i < s->size; i++) encoder_emit(e, t->bytes[(uint8_t)e->word[s->start + i]]);
 }
 
 /* Merge what is in e->word. */
