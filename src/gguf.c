@@ -96,20 +96,14 @@ static clla_status out_of_memory(const gguf *g, clla_error *error) {
 /* ---- the items --------------------------------------------------------------------------------------- */
 
 /* Each parse_ function reads one item at the cursor. Bytes missing: it returns OK and leaves the cursor. */
-
 static clla_status finish_header(gguf *g, clla_error *error);
 
 /* The item that ends at `at` is taken; see what comes next. */
 static clla_status advance(gguf *g, size_t at, clla_error *error) {
     g->cursor = at;
-    if (g->items_left)
-        g->stage = STAGE_ITEMS;
-    else if (g->entry_count < g->entries_wanted)
-        g->stage = STAGE_ENTRY;
-    else if (g->tensor_count < g->tensors_wanted)
-        g->stage = STAGE_TENSOR;
-    else
-        return finish_header(g, error);
+    bool entries = g->entry_count < g->entries_wanted, tensors = g->tensor_count < g->tensors_wanted;
+    if (!g->items_left && !entries && !tensors) return finish_header(g, error);
+    g->stage = g->items_left ? STAGE_ITEMS : entries ? STAGE_ENTRY : STAGE_TENSOR;
     if (g->stage == STAGE_TENSOR && g->tensor_count == 0) g->tensors_start = at;
     return CLLA_OK;
 }
@@ -118,7 +112,7 @@ static clla_status check_version(uint64_t version, clla_error *error) {
     if (version == 2 || version == 3) return CLLA_OK;
     if ((version & 0xffff) == 0 && version != 0)
         return clla_fail(error, CLLA_UNSUPPORTED_VERSION,
-                         "the file is big-endian GGUF; only little-endian is read");
+                         "the file is big-endian GGUF; little-endian is read");
     return clla_fail(error, CLLA_UNSUPPORTED_VERSION,
                      "the file is GGUF version %u; versions 2 and 3 are read", (unsigned)version);
 }
@@ -131,10 +125,8 @@ static clla_status parse_counts(gguf *g, clla_error *error) {
                          "not a GGUF file: it begins with the bytes %02x %02x %02x %02x", g->header[0],
                          g->header[1], g->header[2], g->header[3]);
     uint64_t version = read_number(&r, 4);
-    if (!r.waits) {
-        clla_status status = check_version(version, error);
-        if (status) return status;
-    }
+    clla_status status = r.waits ? CLLA_OK : check_version(version, error);
+    if (status) return status;
     uint64_t tensors = read_number(&r, 8), entries = read_number(&r, 8);
     if (r.waits) return CLLA_OK;
     if (tensors > HEADER_MAX / TENSOR_MIN || entries > HEADER_MAX / ENTRY_MIN)
@@ -165,7 +157,7 @@ static bool bools_are_valid(const uint8_t *bytes, uint64_t count) {
     return true;
 }
 
-/* The value of e at the reader: checked, stepped over; the items of a string array are left for STAGE_ITEMS.
+/* The value of e at the reader: checked, stepped over; the items of a string array are left to STAGE_ITEMS.
  */
 static const char *read_value(gguf *g, reader *r, const gguf_entry *e) {
     if (e->type == GGUF_STRING && e->is_array) {
@@ -415,6 +407,8 @@ static clla_status finish_header(gguf *g, clla_error *error) {
 /* ---- feeding ----------------------------------------------------------------------------------------- */
 
 static clla_status append(gguf *g, const uint8_t *bytes, size_t size, clla_error *error) {
+    if (g->header_size > HEADER_MAX)
+        return clla_fail(error, CLLA_BAD_FILE, "the header is longer than 512 MiB");
     if (size > g->header_capacity - g->header_size) {
         size_t wanted =
             g->header_capacity ? 2 * g->header_capacity : FEED_STEP; /* size is at most FEED_STEP */
