@@ -1,13 +1,13 @@
 /* sampler.c: from logits to the next token, without sorting the vocabulary.
  *
- * Bias and penalties touch few tokens: they are kept as a list sorted by id and merged into the one pass over the
- * logits. Greedy needs no more than that pass. Otherwise the pass gathers candidates: all of them, or the best top_k in
- * a heap of that size. Their weights are exp((logit - largest) / temperature), so nothing overflows however small the
- * temperature is. typical-p and top-p make the candidates a heap and take from it until the wanted mass is reached,
- * which costs O(n + m log n) for the m that are kept. The draw walks the weights that are left.
+ * Bias and penalties touch few tokens: they are kept as a list sorted by id. Greedy is one pass over the logits. top-k
+ * keeps the best k in a heap of that size while it passes over them. Otherwise every token gets its weight,
+ * exp((logit - largest) / temperature), so that nothing overflows however small the temperature is. min-p is a limit on
+ * the weights. For top-p the limit is lowered until what lies above it has the wanted mass; those few become a heap, from
+ * which the most likely are taken until the mass is reached. typical-p does the same with all tokens by another key.
  *
- * exp and log are written here in plain double arithmetic, which has one result on every IEEE machine, Wasm's too; the
- * generator is PCG32 (O'Neill, HMC-CS-2014-0905). The same seed therefore gives the same tokens on every build. */
+ * The generator is PCG32 (O'Neill, HMC-CS-2014-0905), exp and log are those of sampler_math.h: the same seed gives the same
+ * tokens on every build. */
 #include "sampler.h"
 
 #include <math.h>
@@ -15,42 +15,7 @@
 #include <string.h>
 
 #include "arena.h"
-
-/* ---- exp and log -------------------------------------------------------------------------------------------- */
-
-static double double_of_bits(uint64_t bits) {
-    double value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static uint64_t bits_of_double(double value) {
-    uint64_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-/* exp of x <= 0: x = n log 2 + r with |r| <= log(2)/2, the series of exp(r) to r^10/10! (2e-13), times 2^n. */
-static double exp_negative(double x) {
-    static const double inverse_factorials[] = {1. / 3628800, 1. / 362880, 1. / 40320, 1. / 5040, 1. / 720,
-                                                1. / 120,     1. / 24,     1. / 6,     1. / 2,    1., 1.};
-    if (!(x > -700)) return 0; /* below 1e-304; -infinity, and NaN */
-    int n = (int)(x * 1.4426950408889634 - 0.5);
-    double r = x - n * 0.6931471805599453, sum = 0;
-    for (int k = 0; k <= 10; k++) sum = sum * r + inverse_factorials[k];
-    return sum * double_of_bits((uint64_t)(1023 + n) << 52);
-}
-
-/* log of a normal positive x = m 2^n with m in [0.75, 1.5): 2 atanh((m - 1)/(m + 1)) + n log 2. */
-static double log_positive(double x) {
-    uint64_t bits = bits_of_double(x);
-    int n = (int)(bits >> 52) - 1023;
-    double m = double_of_bits((bits & 0xfffffffffffffull) | 0x3ff0000000000000ull);
-    if (m >= 1.5) m *= 0.5, n++;
-    double s = (m - 1) / (m + 1), square = s * s, sum = 0;
-    for (int k = 27; k > 0; k -= 2) sum = sum * square + 1.0 / k;
-    return 2 * s * sum + n * 0.6931471805599453;
-}
+#include "sampler_math.h"
 
 /* ---- the sampler -------------------------------------------------------------------------------------------- */
 
@@ -77,8 +42,10 @@ struct clla_sampler {
     uint32_t token_count;
     clla_logit_bias *changed; /* [changed_count] logits after bias and penalties, sorted by id */
     size_t changed_count;
-    candidate *candidates;    /* [capacity] */
+    float *weights;           /* [capacity] */
+    candidate *candidates;    /* [capacity], count of them in use */
     uint32_t capacity, count;
+    double whole;             /* the mass of which the candidates are a part */
 };
 
 /* ---- the generator ------------------------------------------------------------------------------------------ */
@@ -174,6 +141,7 @@ static clla_sampler *lay_out(arena *a, const clla_sampler *plan) {
     int32_t *window = arena_take(a, o->penalty_window, sizeof *window);
     seen *tokens = arena_take(a, o->penalty_window, sizeof *tokens);
     clla_logit_bias *changed = arena_take(a, o->bias_count + o->penalty_window, sizeof *changed);
+    float *weights = arena_take(a, plan->capacity, sizeof *weights);
     candidate *candidates = arena_take(a, plan->capacity, sizeof *candidates);
     if (!a->base) return NULL;
     *s = *plan;
@@ -181,6 +149,7 @@ static clla_sampler *lay_out(arena *a, const clla_sampler *plan) {
     s->window = window;
     s->tokens = tokens;
     s->changed = changed;
+    s->weights = weights;
     s->candidates = candidates;
     return s;
 }
@@ -331,54 +300,102 @@ static void heapify(candidate *c, uint32_t count, bool best_first) {
     for (uint32_t i = count / 2; i-- > 0;) sink(c, i, count, best_first);
 }
 
-/* Keep the best `capacity`: once that many are there they are a heap with the worst at the root. */
-static void gather(clla_sampler *s, int32_t id, float logit) {
+/* Logits to weights, in place; the largest gets 1, or where it is infinite, the infinite ones. */
+static void weigh(const clla_sampler *s, float *values, uint32_t count) {
+    int32_t place = clla_argmax(values, 0, count);
+    float largest = place < 0 ? 0 : values[place], temperature = s->options.temperature;
+    if (isinf(largest)) {
+        for (uint32_t i = 0; i < count; i++) values[i] = values[i] == largest;
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) values[i] = exp_weight((values[i] - largest) / temperature);
+}
+
+/* In four sums, as vectors would do it. */
+static double sum_of(const float *weights, uint32_t count) {
+    double sums[4] = {0};
+    uint32_t i = 0;
+    for (; i + 4 <= count; i += 4)
+        for (uint32_t k = 0; k < 4; k++) sums[k] += (double)weights[i + k];
+    for (; i < count; i++) sums[0] += (double)weights[i];
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+/* ---- top-k: the best k in a heap whose root is the worst of them --------------------------------------------- */
+
+static void offer(clla_sampler *s, int32_t id, float logit) {
+    candidate *c = s->candidates, new = {logit, 0, id};
     if (!(logit > -INFINITY)) return;
-    candidate c = {logit, 0, id};
     if (s->count < s->capacity) {
-        s->candidates[s->count++] = c;
-        if (s->count == s->capacity && s->capacity < s->vocabulary) heapify(s->candidates, s->count, false);
-    } else if (better(c, s->candidates[0])) {
-        s->candidates[0] = c;
-        sink(s->candidates, 0, s->count, false);
+        c[s->count++] = new;
+        if (s->count == s->capacity) heapify(c, s->count, false);
+    } else if (better(new, c[0])) {
+        c[0] = new;
+        sink(c, 0, s->count, false);
     }
 }
 
-static void gather_all(clla_sampler *s, const float *logits) {
+static void gather_best(clla_sampler *s, const float *logits) {
     const clla_logit_bias *changed = s->changed, *end = changed + s->changed_count;
     s->count = 0;
     for (uint32_t id = 0; id < s->vocabulary; id++) {
         float logit = logits[id];
         if (changed < end && (uint32_t)changed->id == id) logit = changed++->bias;
-        gather(s, (int32_t)id, logit);
+        offer(s, (int32_t)id, logit);
     }
+    for (uint32_t i = 0; i < s->count; i++) s->weights[i] = s->candidates[i].key;
+    weigh(s, s->weights, s->count);
+    for (uint32_t i = 0; i < s->count; i++) s->candidates[i].weight = s->weights[i];
+    s->whole = sum_of(s->weights, s->count);
 }
 
-static void weigh(clla_sampler *s) {
-    float largest = -INFINITY;
-    for (uint32_t i = 0; i < s->count; i++)
-        if (s->candidates[i].key > largest) largest = s->candidates[i].key;
-    for (uint32_t i = 0; i < s->count; i++) {
-        candidate *c = &s->candidates[i];
-        double below = c->key == largest ? 0 : ((double)c->key - (double)largest) / (double)s->options.temperature;
-        c->weight = (float)exp_negative(below);
-        c->key = (float)below;
+/* ---- all tokens ---------------------------------------------------------------------------------------------- */
+
+static void weigh_all(clla_sampler *s, const float *logits) {
+    memcpy(s->weights, logits, s->vocabulary * sizeof *logits);
+    for (size_t i = 0; i < s->changed_count; i++) s->weights[s->changed[i].id] = s->changed[i].bias;
+    weigh(s, s->weights, s->vocabulary);
+    s->whole = sum_of(s->weights, s->vocabulary);
+}
+
+/* Those whose weight is at least a limit become candidates. */
+static void gather_above(clla_sampler *s, float least) {
+    s->count = 0;
+    for (uint32_t id = 0; id < s->vocabulary; id++)
+        if (s->weights[id] >= least && s->weights[id] > 0)
+            s->candidates[s->count++] = (candidate){s->weights[id], s->weights[id], (int32_t)id};
+}
+
+/* A weight so that the tokens above it have a part of the mass, and not many too many of them. */
+static float limit_for(const clla_sampler *s, double part) {
+    for (float least = 1.0f / 16; least > 1e-37f; least /= 16) {
+        double sum = 0;
+        for (uint32_t i = 0; i < s->vocabulary; i++)
+            if (s->weights[i] >= least) sum += (double)s->weights[i];
+        if (sum >= part * s->whole) return least;
     }
+    return 0;
 }
 
-static double mass(const clla_sampler *s) {
-    double sum = 0;
-    for (uint32_t i = 0; i < s->count; i++) sum += (double)s->candidates[i].weight;
-    return sum;
+static bool narrows(float part) { return part > 0 && part < 1; }
+
+/* Candidates from the whole vocabulary: no more than the first of the steps needs to see. */
+static void gather(clla_sampler *s) {
+    const clla_sampler_options *o = &s->options;
+    if (narrows(o->typical_p)) gather_above(s, 0);
+    else if (narrows(o->top_p)) gather_above(s, limit_for(s, (double)o->top_p));
+    else gather_above(s, o->min_p);
 }
 
-/* Keep the best by key until they have `part` of the mass. */
-static void keep_mass(clla_sampler *s, double part) {
+/* ---- steps on candidates ------------------------------------------------------------------------------------- */
+
+/* Keep the best by key until they have a part of the mass. */
+static void keep_part(clla_sampler *s, double part) {
     candidate *c = s->candidates;
-    double wanted = part * mass(s), sum = 0;
+    double sum = 0;
     uint32_t rest = s->count;
     heapify(c, rest, true);
-    while (rest > 0 && sum < wanted) { /* the kept ones gather at the end, the best last */
+    while (rest > 0 && sum < part * s->whole) { /* the kept ones gather at the end, the best last */
         candidate top = c[0];
         c[0] = c[--rest];
         c[rest] = top;
@@ -386,27 +403,29 @@ static void keep_mass(clla_sampler *s, double part) {
         sum += (double)top.weight;
     }
     s->count -= rest;
+    s->whole = sum;
     memmove(c, c + rest, s->count * sizeof *c);
 }
 
-/* Locally typical sampling: those whose surprise, -log p, is closest to the expected surprise, the entropy. The keys
- * are the logarithms of the weights. */
+/* Locally typical sampling: those whose surprise, -log p, is closest to the expected surprise, the entropy. */
 static void keep_typical(clla_sampler *s, double part) {
-    double sum = mass(s), log_sum = log_positive(sum), entropy = 0;
+    double log_whole = s->whole > 0 ? log_positive(s->whole) : 0, entropy = 0;
     for (uint32_t i = 0; i < s->count; i++) {
-        const candidate *c = &s->candidates[i];
-        if (c->weight > 0) entropy += (double)c->weight / sum * (log_sum - (double)c->key);
+        candidate *c = &s->candidates[i];
+        double log_weight = c->weight > 0 ? log_positive((double)c->weight) : -INFINITY;
+        if (c->weight > 0) entropy += (double)c->weight / s->whole * (log_whole - log_weight);
+        c->key = (float)log_weight;
     }
     for (uint32_t i = 0; i < s->count; i++) {
         candidate *c = &s->candidates[i];
-        c->key = -(float)fabs(log_sum - (double)c->key - entropy);
+        c->key = -(float)fabs(log_whole - (double)c->key - entropy);
     }
-    keep_mass(s, part);
+    keep_part(s, part);
 }
 
 static void keep_top(clla_sampler *s, double part) {
     for (uint32_t i = 0; i < s->count; i++) s->candidates[i].key = s->candidates[i].weight;
-    keep_mass(s, part);
+    keep_part(s, part);
 }
 
 /* Those that are at least `part` as likely as the most likely one. */
@@ -422,8 +441,10 @@ static void keep_likely(clla_sampler *s, float part) {
 
 /* From the end: there the most likely are, where a step has ordered them. */
 static int32_t draw(clla_sampler *s) {
-    double at = next_fraction(s) * mass(s);
+    double sum = 0;
     int32_t id = -1;
+    for (uint32_t i = 0; i < s->count; i++) sum += (double)s->candidates[i].weight;
+    double at = next_fraction(s) * sum;
     for (uint32_t i = s->count; i-- > 0;) {
         if (s->candidates[i].weight == 0) continue;
         id = s->candidates[i].id;
@@ -433,62 +454,34 @@ static int32_t draw(clla_sampler *s) {
     return id;
 }
 
+/* The same among all tokens. */
+static int32_t draw_from_all(clla_sampler *s) {
+    double at = next_fraction(s) * s->whole;
+    int32_t id = -1;
+    for (uint32_t i = s->vocabulary; i-- > 0;) {
+        if (s->weights[i] == 0) continue;
+        id = (int32_t)i;
+        at -= (double)s->weights[i];
+        if (at < 0) break;
+    }
+    return id;
+}
+
 int32_t clla_sample(clla_sampler *s, const float *logits) {
     const clla_sampler_options *o = &s->options;
     collect_changed(s, logits);
     if (o->temperature == 0) return sample_greedy(s, logits);
-    gather_all(s, logits);
-    weigh(s);
-    if (o->typical_p > 0 && o->typical_p < 1) keep_typical(s, (double)o->typical_p);
-    if (o->top_p > 0 && o->top_p < 1) keep_top(s, (double)o->top_p);
+    if (s->capacity < s->vocabulary) {
+        gather_best(s, logits);
+    } else {
+        weigh_all(s, logits);
+        if (!narrows(o->typical_p) && !narrows(o->top_p) && o->min_p == 0) return draw_from_all(s);
+        gather(s);
+    }
+    if (narrows(o->typical_p)) keep_typical(s, (double)o->typical_p);
+    if (narrows(o->top_p)) keep_top(s, (double)o->top_p);
     if (o->min_p > 0) keep_likely(s, o->min_p);
     return draw(s);
-}
-
-/* ---- log-probabilities -------------------------------------------------------------------------------------- */
-
-/* log of the sum of exp(logits), without NaN. */
-static double log_sum_exp(const float *logits, uint32_t count) {
-    int32_t place = clla_argmax(logits, 0, count);
-    double largest = place < 0 ? 0 : (double)logits[place], sum = 0;
-    if (place < 0 || isinf(largest)) return largest;
-    for (uint32_t i = 0; i < count; i++) sum += exp_negative((double)logits[i] - largest); /* 0 for NaN */
-    return largest + log_positive(sum);
-}
-
-static float logprob(float logit, double log_sum) {
-    if (logit == INFINITY) return 0;
-    return isnan(logit) || logit == -INFINITY ? -INFINITY : (float)((double)logit - log_sum);
-}
-
-float clla_logprob_of(const float *logits, uint32_t vocabulary, int32_t id) {
-    if (id < 0 || (uint32_t)id >= vocabulary) return -INFINITY;
-    return logprob(logits[id], log_sum_exp(logits, vocabulary));
-}
-
-static bool likelier(clla_logprob a, clla_logprob b) {
-    return a.logprob > b.logprob || (a.logprob == b.logprob && a.id < b.id);
-}
-
-/* Insert into top[0, n), sorted. n is small. */
-static void insert(clla_logprob *top, uint32_t n, clla_logprob item) {
-    if (n == 0 || !likelier(item, top[n - 1])) return;
-    uint32_t at = n - 1;
-    for (; at > 0 && likelier(item, top[at - 1]); at--) top[at] = top[at - 1];
-    top[at] = item;
-}
-
-void clla_logprobs_top(const float *logits, uint32_t vocabulary, clla_logprob *top, uint32_t n) {
-    double log_sum = log_sum_exp(logits, vocabulary);
-    for (uint32_t i = 0; i < n; i++) top[i] = (clla_logprob){INT32_MAX, -INFINITY};
-    for (uint32_t id = 0; id < vocabulary; id++) {
-        float value = isnan(logits[id]) ? -INFINITY : logits[id];
-        insert(top, n, (clla_logprob){(int32_t)id, value}); /* by logit: finer than its probability */
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        if (top[i].id == INT32_MAX) top[i].id = -1; /* n is larger than the vocabulary */
-        else top[i].logprob = logprob(top[i].logprob, log_sum);
-    }
 }
 
 /* ---- state -------------------------------------------------------------------------------------------------- */

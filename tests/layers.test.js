@@ -15,7 +15,7 @@ const C_LAYERS = [
   ['status', 'arena', 'f16', 'simd', 'vector', 'threads', 'platform'],
   ['gguf', 'quant', 'kernels*'],
   ['ops'],
-  ['kv/*', 'tokenizer*', 'pretokenizer', 'unicode*', 'sampler'],
+  ['kv/*', 'tokenizer*', 'pretokenizer', 'unicode*', 'sampler*'],
   ['clla', 'model', 'loader', 'arch', 'forward'],
   ['engine', 'session'],
   ['wasm_api', 'main_wasi'],
