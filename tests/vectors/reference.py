@@ -178,7 +178,14 @@ def check():
         case["exact"] = [round(float(x), 5) for x in exact]
     lines = ",\n".join("  " + json.dumps(case, separators=(",", ":")) for case in golden["cases"])
     path.write_text(f'{{\n "source": {json.dumps(golden["source"])},\n "cases": [\n{lines}\n ]\n}}\n')
+    (FOLDER / "golden.txt").write_text("".join(plain(case) for case in golden["cases"]))
     return worst
+
+
+def plain(case):
+    """A case for the C tests: file, context, number of prompt and of all ids; the ids; the log-probabilities."""
+    head = f"{case['file']} {case['context']} {len(case['prompt_ids'])} {len(case['ids'])}"
+    return f"{head}\n{' '.join(map(str, case['ids']))}\n{' '.join(map(str, case['exact']))}\n"
 
 
 MISTAKES = {  # what an engine might get wrong, and the models that must notice
