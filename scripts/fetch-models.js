@@ -80,7 +80,9 @@ async function fromPackages(model, work) {
 
 async function fromUrl(model, work) {
   say(`download ${model.url}`);
-  const response = await fetch(model.url);
+  const response = await fetch(model.url).catch((error) => {
+    throw new Error(`${model.url}: ${error.cause?.message || error.message}`);
+  });
   if (!response.ok) throw new Error(`${model.url}: ${response.status} ${response.statusText}`);
   const whole = join(work, model.file + '.whole');
   await pipeline(Readable.fromWeb(response.body), createWriteStream(whole));
