@@ -17,14 +17,29 @@
 
 #include "unicode.h"
 
-/* ---- sets of characters ------------------------------------------------------------------------------------- */
+/* ---- sets of characters -------------------------------------------------------------------------------- */
 
 typedef struct range {
     uint32_t first, last;
 } range;
 
-enum { NO_RANGES, ASCII_LETTERS, ASCII_DIGITS, ASCII_MARKS, CJK, HAN_KANA, WIDE_MARKS, RARE_CASED, STOPS, SLASH,
-       FALCON_MARKS, DEFAULT_MARKS, HANGUL, YOUTU_MARKS, BOPOMOFO };
+enum {
+    NO_RANGES,
+    ASCII_LETTERS,
+    ASCII_DIGITS,
+    ASCII_MARKS,
+    CJK,
+    HAN_KANA,
+    WIDE_MARKS,
+    RARE_CASED,
+    STOPS,
+    SLASH,
+    FALCON_MARKS,
+    DEFAULT_MARKS,
+    HANGUL,
+    YOUTU_MARKS,
+    BOPOMOFO
+};
 
 static const range *const range_lists[] = {
     [ASCII_LETTERS] = (const range[]){{'A', 'Z'}, {'a', 'z'}, {0}},
@@ -33,20 +48,54 @@ static const range *const range_lists[] = {
     [CJK] = (const range[]){{0x800, 0x9fa5}, {0xac00, 0xd7ff}, {0}},
     [HAN_KANA] = (const range[]){{0x3040, 0x30ff}, {0x4e00, 0x9fa5}, {0}},
     /* deepseek-llm: [!-/:-~ and their full-width forms, quotation marks, ideographic marks] */
-    [WIDE_MARKS] = (const range[]){{'!', '/'}, {':', '~'}, {0x2018, 0x201f}, {0x3000, 0x3002}, {0xff01, 0xff0f},
-                                   {0xff1a, 0xff5e}, {0}},
+    [WIDE_MARKS] = (const range[]){{'!', '/'},
+                                   {':', '~'},
+                                   {0x2018, 0x201f},
+                                   {0x3000, 0x3002},
+                                   {0xff01, 0xff0f},
+                                   {0xff1a, 0xff5e},
+                                   {0}},
     /* deepseek-llm lists its letters one by one: all cased ones but these */
-    [RARE_CASED] = (const range[]){{0x560, 0x588}, {0x10c7, 0x10ff}, {0x1c80, 0x1c88}, {0x2d00, 0x2d2d}, {0xa790, 0xa7fa},
-                                   {0xab30, 0xab68}, {0x10570, 0x105bc}, {0x16e40, 0x1df1e}, {0}},
+    [RARE_CASED] = (const range[]){{0x560, 0x588},
+                                   {0x10c7, 0x10ff},
+                                   {0x1c80, 0x1c88},
+                                   {0x2d00, 0x2d2d},
+                                   {0xa790, 0xa7fa},
+                                   {0xab30, 0xab68},
+                                   {0x10570, 0x105bc},
+                                   {0x16e40, 0x1df1e},
+                                   {0}},
     /* bloom: [(\s|.,!?...] with the full stops and commas of Chinese, Hindi, Urdu and Arabic */
-    [STOPS] = (const range[]){{'!', '!'}, {'(', ')'}, {',', ','}, {'.', '.'}, {'?', '?'}, {'|', '|'}, {0x60c, 0x60c},
-                              {0x6d4, 0x6d4}, {0x964, 0x964}, {0x2026, 0x2026}, {0x3001, 0x3002}, {0xff0c, 0xff0c}, {0}},
+    [STOPS] = (const range[]){{'!', '!'},
+                              {'(', ')'},
+                              {',', ','},
+                              {'.', '.'},
+                              {'?', '?'},
+                              {'|', '|'},
+                              {0x60c, 0x60c},
+                              {0x6d4, 0x6d4},
+                              {0x964, 0x964},
+                              {0x2026, 0x2026},
+                              {0x3001, 0x3002},
+                              {0xff0c, 0xff0c},
+                              {0}},
     [SLASH] = (const range[]){{'/', '/'}, {0}},
-    [FALCON_MARKS] = (const range[]){{'$', '$'}, {'+', '+'}, {'<', '>'}, {'^', '^'}, {'`', '`'}, {'|', '|'}, {'~', '~'}, {0}},
-    [DEFAULT_MARKS] = (const range[]){{'$', '$'}, {'+', '+'}, {'<', '>'}, {'^', '^'}, {'|', '|'}, {'~', '~'}, {0}},
+    [FALCON_MARKS] =
+        (const range[]){
+            {'$', '$'}, {'+', '+'}, {'<', '>'}, {'^', '^'}, {'`', '`'}, {'|', '|'}, {'~', '~'}, {0}},
+    [DEFAULT_MARKS] =
+        (const range[]){{'$', '$'}, {'+', '+'}, {'<', '>'}, {'^', '^'}, {'|', '|'}, {'~', '~'}, {0}},
     [HANGUL] = (const range[]){{0x3131, 0x318e}, {0xac00, 0xd7a3}, {0}},
-    [YOUTU_MARKS] = (const range[]){{0x2014, 0x2014}, {0x2018, 0x2019}, {0x201c, 0x201d}, {0x2026, 0x2026}, {0x3001, 0x303f},
-                                    {0xfe30, 0xfe4f}, {0xff01, 0xff01}, {0xff0c, 0xff0c}, {0xff1a, 0xff1b}, {0}},
+    [YOUTU_MARKS] = (const range[]){{0x2014, 0x2014},
+                                    {0x2018, 0x2019},
+                                    {0x201c, 0x201d},
+                                    {0x2026, 0x2026},
+                                    {0x3001, 0x303f},
+                                    {0xfe30, 0xfe4f},
+                                    {0xff01, 0xff01},
+                                    {0xff0c, 0xff0c},
+                                    {0xff1a, 0xff1b},
+                                    {0}},
     [BOPOMOFO] = (const range[]){{0x3105, 0x312f}, {0}},
 };
 
@@ -69,19 +118,19 @@ static bool in_set(set s, uint32_t point) {
     return in != ((s.classes & NOT) != 0);
 }
 
-/* ---- rules -------------------------------------------------------------------------------------------------- */
+/* ---- rules --------------------------------------------------------------------------------------------- */
 
 typedef enum kind {
-    END,         /* of the list */
-    RUN,         /* first? body{min,max} tail* */
-    LED_RUN,     /* first body{min,max} tail* */
-    SUFFIX,      /* 's 't 're 've 'm 'll 'd */
-    SUFFIX_ANY,  /* the same in upper or lower case */
-    LINES,       /* \s*[\r\n]+ */
-    SPACES,      /* \s{min,max}(?!\S) */
-    SPACES_LAST, /* \s+$ */
-    WORD_LOWER,  /* first? [Lu Lt Lm Lo M]* [Ll Lm Lo M]+ */
-    WORD_UPPER,  /* first? [Lu Lt Lm Lo M]+ [Ll Lm Lo M]* */
+    END,               /* of the list */
+    RUN,               /* first? body{min,max} tail* */
+    LED_RUN,           /* first body{min,max} tail* */
+    SUFFIX,            /* 's 't 're 've 'm 'll 'd */
+    SUFFIX_ANY,        /* the same in upper or lower case */
+    LINES,             /* \s*[\r\n]+ */
+    SPACES,            /* \s{min,max}(?!\S) */
+    SPACES_LAST,       /* \s+$ */
+    WORD_LOWER,        /* first? [Lu Lt Lm Lo M]* [Ll Lm Lo M]+ */
+    WORD_UPPER,        /* first? [Lu Lt Lm Lo M]+ [Ll Lm Lo M]* */
     WORD_LOWER_SUFFIX, /* the two with SUFFIX_ANY behind them, perhaps */
     WORD_UPPER_SUFFIX
 } kind;
@@ -117,38 +166,69 @@ typedef struct rule {
 #define SPACES_BUT_ONE SPACES_BEFORE(1, 0) /* \s+(?!\S) */
 
 /* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
-static const rule gpt2[] = {KIND(SUFFIX), MANY_AFTER(ONE_SPACE, LETTERS), MANY_AFTER(ONE_SPACE, NUMBERS),
-                            MANY_AFTER(ONE_SPACE, SYMBOLS), SPACES_BUT_ONE, MANY(WHITE), KIND(END)};
+static const rule gpt2[] = {KIND(SUFFIX),
+                            MANY_AFTER(ONE_SPACE, LETTERS),
+                            MANY_AFTER(ONE_SPACE, NUMBERS),
+                            MANY_AFTER(ONE_SPACE, SYMBOLS),
+                            SPACES_BUT_ONE,
+                            MANY(WHITE),
+                            KIND(END)};
 
 /* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
-#define CL100K(numbers)                                                                                                \
-    KIND(SUFFIX_ANY), MANY_AFTER(GLUE, LETTERS), numbers, MANY_BETWEEN(ONE_SPACE, SYMBOLS, NEWLINES), KIND(LINES),            \
-        SPACES_BUT_ONE, MANY(WHITE), KIND(END)
+#define CL100K(numbers)                                                                                      \
+    KIND(SUFFIX_ANY), MANY_AFTER(GLUE, LETTERS), numbers, MANY_BETWEEN(ONE_SPACE, SYMBOLS, NEWLINES),        \
+        KIND(LINES), SPACES_BUT_ONE, MANY(WHITE), KIND(END)
 static const rule llama3[] = {CL100K(UP_TO(3, NUMBERS))};
 static const rule qwen2[] = {CL100K(ONE(NUMBERS))};
 static const rule minicpm5[] = {CL100K(MANY(NUMBERS))};
-static const rule ufakzeka[] = {MANY_AFTER(GLUE, LETTERS), ONE(NUMBERS), MANY_BETWEEN(ONE_SPACE, SYMBOLS, NEWLINES),
-                                KIND(LINES), SPACES_BUT_ONE, MANY(WHITE), KIND(END)};
-static const rule seed_coder[] = {KIND(SUFFIX_ANY), MANY_AFTER(GLUE, LETTERS), ONE(NUMBERS), MANY_AFTER(ONE_SPACE, SYMBOLS),
-                                  KIND(LINES), SPACES_BUT_ONE, MANY(WHITE), KIND(END)};
+static const rule ufakzeka[] = {MANY_AFTER(GLUE, LETTERS),
+                                ONE(NUMBERS),
+                                MANY_BETWEEN(ONE_SPACE, SYMBOLS, NEWLINES),
+                                KIND(LINES),
+                                SPACES_BUT_ONE,
+                                MANY(WHITE),
+                                KIND(END)};
+static const rule seed_coder[] = {KIND(SUFFIX_ANY), MANY_AFTER(GLUE, LETTERS),
+                                  ONE(NUMBERS),     MANY_AFTER(ONE_SPACE, SYMBOLS),
+                                  KIND(LINES),      SPACES_BUT_ONE,
+                                  MANY(WHITE),      KIND(END)};
 
 /* qwen2's with marks among the letters */
-static const rule qwen35[] = {KIND(SUFFIX_ANY), MANY_AFTER(GLUE, SET(IS_LETTER | IS_MARK)), ONE(NUMBERS),
-                              MANY_BETWEEN(ONE_SPACE, SET(NOT | IS_WHITE | IS_LETTER | IS_MARK | IS_NUMBER), NEWLINES),
-                              KIND(LINES), SPACES_BUT_ONE, MANY(WHITE), KIND(END)};
+static const rule qwen35[] = {
+    KIND(SUFFIX_ANY),
+    MANY_AFTER(GLUE, SET(IS_LETTER | IS_MARK)),
+    ONE(NUMBERS),
+    MANY_BETWEEN(ONE_SPACE, SET(NOT | IS_WHITE | IS_LETTER | IS_MARK | IS_NUMBER), NEWLINES),
+    KIND(LINES),
+    SPACES_BUT_ONE,
+    MANY(WHITE),
+    KIND(END)};
 
 /* llama3's with white space cut into powers of two: \s{512}(?!\S)|\s{256}(?!\S)|...|\s{1,2}(?!\S)|\s{1} */
-static const rule jais2[] = {KIND(SUFFIX_ANY), MANY_AFTER(GLUE, LETTERS), UP_TO(3, NUMBERS),
-                             MANY_BETWEEN(ONE_SPACE, SYMBOLS, NEWLINES), KIND(LINES), SPACES_BEFORE(512, 512), SPACES_BEFORE(256, 256),
-                             SPACES_BEFORE(128, 128), SPACES_BEFORE(64, 64), SPACES_BEFORE(32, 32), SPACES_BEFORE(16, 16), SPACES_BEFORE(8, 8),
-                             SPACES_BEFORE(4, 4), SPACES_BEFORE(1, 2), ONE(WHITE), KIND(END)};
+static const rule jais2[] = {KIND(SUFFIX_ANY),
+                             MANY_AFTER(GLUE, LETTERS),
+                             UP_TO(3, NUMBERS),
+                             MANY_BETWEEN(ONE_SPACE, SYMBOLS, NEWLINES),
+                             KIND(LINES),
+                             SPACES_BEFORE(512, 512),
+                             SPACES_BEFORE(256, 256),
+                             SPACES_BEFORE(128, 128),
+                             SPACES_BEFORE(64, 64),
+                             SPACES_BEFORE(32, 32),
+                             SPACES_BEFORE(16, 16),
+                             SPACES_BEFORE(8, 8),
+                             SPACES_BEFORE(4, 4),
+                             SPACES_BEFORE(1, 2),
+                             ONE(WHITE),
+                             KIND(END)};
 
 /* [^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?
  * |[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?
  * |\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
-#define O200K(lower, upper, numbers)                                                                                   \
-    {.kind = lower, .first = GLUE}, {.kind = upper, .first = GLUE}, numbers, MANY_BETWEEN(ONE_SPACE, SYMBOLS, NEWLINES_SLASH),        \
-        KIND(LINES), SPACES_BUT_ONE, MANY(WHITE), KIND(END)
+#define O200K(lower, upper, numbers)                                                                         \
+    {.kind = lower, .first = GLUE}, {.kind = upper, .first = GLUE}, numbers,                                 \
+        MANY_BETWEEN(ONE_SPACE, SYMBOLS, NEWLINES_SLASH), KIND(LINES), SPACES_BUT_ONE, MANY(WHITE),          \
+        KIND(END)
 static const rule gpt4o[] = {O200K(WORD_LOWER_SUFFIX, WORD_UPPER_SUFFIX, UP_TO(3, NUMBERS))};
 static const rule tekken[] = {O200K(WORD_LOWER, WORD_UPPER, ONE(NUMBERS))};
 static const rule youtu[] = {O200K(WORD_LOWER_SUFFIX, WORD_UPPER_SUFFIX, ONE(NUMBERS))};
@@ -156,18 +236,22 @@ static const rule youtu_scripts[] = {MANY(RANGES(HANGUL)), MANY(RANGES(YOUTU_MAR
                                      MANY(RANGES(HAN_KANA)), KIND(END)};
 
 /* [!"#$...][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
-#define DEEPSEEK3                                                                                                      \
-    {.kind = LED_RUN, .min = 1, .first = RANGES(ASCII_MARKS), .body = RANGES(ASCII_LETTERS)},                           \
+#define DEEPSEEK3                                                                                            \
+    {.kind = LED_RUN, .min = 1, .first = RANGES(ASCII_MARKS), .body = RANGES(ASCII_LETTERS)},                \
         MANY_AFTER(SET(NOT | IS_NEWLINE | IS_LETTER | IS_PUNCTUATION | IS_SYMBOL), SET(IS_LETTER | IS_MARK))
-static const rule deepseek3[] = {DEEPSEEK3, MANY_BETWEEN(ONE_SPACE, SET(IS_PUNCTUATION | IS_SYMBOL), NEWLINES), KIND(LINES),
-                                 SPACES_BUT_ONE, MANY(WHITE), KIND(END)};
-static const rule spark[] = {DEEPSEEK3, MANY_AFTER(ONE_SPACE, SET(IS_PUNCTUATION | IS_SYMBOL)), ONE(NEWLINES),
-                             SPACES_BUT_ONE, MANY(WHITE), KIND(END)};
+static const rule deepseek3[] = {
+    DEEPSEEK3,   MANY_BETWEEN(ONE_SPACE, SET(IS_PUNCTUATION | IS_SYMBOL), NEWLINES),
+    KIND(LINES), SPACES_BUT_ONE,
+    MANY(WHITE), KIND(END)};
+static const rule spark[] = {DEEPSEEK3,     MANY_AFTER(ONE_SPACE, SET(IS_PUNCTUATION | IS_SYMBOL)),
+                             ONE(NEWLINES), SPACES_BUT_ONE,
+                             MANY(WHITE),   KIND(END)};
 
 static const rule one_number[] = {ONE(NUMBERS), KIND(END)};
 static const rule three_numbers[] = {UP_TO(3, NUMBERS), KIND(END)};
 static const rule numbers[] = {MANY(NUMBERS), KIND(END)};
-static const rule three_digits[] = {{.kind = RUN, .min = 3, .max = 3, .body = RANGES(ASCII_DIGITS)}, KIND(END)};
+static const rule three_digits[] = {{.kind = RUN, .min = 3, .max = 3, .body = RANGES(ASCII_DIGITS)},
+                                    KIND(END)};
 static const rule one_newline[] = {ONE(NEWLINES), KIND(END)};
 static const rule han_kana[] = {MANY(RANGES(HAN_KANA)), KIND(END)};
 static const rule cjk[] = {MANY(RANGES(CJK)), KIND(END)};
@@ -214,8 +298,7 @@ static const pretokenizer known[] = {
     {pass_gpt2, false, false,
      "gpt-2 phi-2 mpt olmo jais trillion granite-docling exaone4 gigachat a.x-4.0 mellum "
      "modern-bert roberta-bpe jina-es jina-de jina-v1-en jina-v2-es jina-v2-de jina-v2-code"},
-    {pass_digit_gpt2, false, false,
-     "smollm starcoder refact command-r codeshell exaone minerva-7b mellum2"},
+    {pass_digit_gpt2, false, false, "smollm starcoder refact command-r codeshell exaone minerva-7b mellum2"},
     {pass_falcon, false, false, "falcon"},
     {pass_llama3, true, true,
      "llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano"},
@@ -239,7 +322,7 @@ static const pretokenizer known[] = {
     {pass_viking, false, false, "viking"},
 };
 
-/* ---- the matcher -------------------------------------------------------------------------------------------- */
+/* ---- the matcher --------------------------------------------------------------------------------------- */
 
 /* What is left of a piece; every match function answers how many of its bytes match, 0 for none. */
 typedef struct piece {
@@ -328,8 +411,10 @@ static size_t match_spaces(piece p, unsigned min, unsigned max) {
 /* White space that reaches the end of the piece. Behind white space it need not be tried: it was, one before. */
 static size_t match_spaces_last(piece p) {
     const char *before = p.at;
-    while (before > p.begin && (*--before & 0xc0) == 0x80) {}
-    if (before < p.at && (unicode_class(utf8_next(before, (size_t)(p.at - before)).point) & IS_WHITE)) return 0;
+    while (before > p.begin && (*--before & 0xc0) == 0x80) {
+    }
+    if (before < p.at && (unicode_class(utf8_next(before, (size_t)(p.at - before)).point) & IS_WHITE))
+        return 0;
     size_t size = match_run(p, (set){.classes = IS_WHITE}, 1, 0);
     return size == left(p) ? size : 0;
 }
@@ -390,7 +475,7 @@ static size_t match_rule(piece p, const rule *r) {
     }
 }
 
-/* ---- passes ------------------------------------------------------------------------------------------------- */
+/* ---- passes -------------------------------------------------------------------------------------------- */
 
 typedef struct cutting {
     pretokenizer_word *word;
@@ -433,6 +518,7 @@ const pretokenizer *pretokenizer_find(const char *name, size_t size) {
 bool pretokenizer_ignores_merges(const pretokenizer *p) { return p->ignores_merges; }
 bool pretokenizer_wants_bos(const pretokenizer *p) { return p->wants_bos; }
 
-bool pretokenizer_split(const pretokenizer *p, const char *text, size_t size, pretokenizer_word *word, void *context) {
+bool pretokenizer_split(const pretokenizer *p, const char *text, size_t size, pretokenizer_word *word,
+                        void *context) {
     return cut(&(cutting){word, context}, p->passes, text, size);
 }

@@ -17,7 +17,7 @@
 #include "arena.h"
 #include "sampler_math.h"
 
-/* ---- the sampler -------------------------------------------------------------------------------------------- */
+/* ---- the sampler --------------------------------------------------------------------------------------- */
 
 typedef struct candidate {
     float key; /* what the heap is ordered by: larger first, the lower id of equals */
@@ -34,21 +34,21 @@ struct clla_sampler {
     arena memory; /* holds this struct and its arrays */
     clla_sampler_options options;
     uint32_t vocabulary;
-    uint64_t state, stream;   /* of the generator */
-    clla_logit_bias *bias;    /* [bias_count] sorted by id, each id once */
-    int32_t *window;          /* [penalty_window] a ring */
+    uint64_t state, stream; /* of the generator */
+    clla_logit_bias *bias;  /* [bias_count] sorted by id, each id once */
+    int32_t *window;        /* [penalty_window] a ring */
     uint32_t window_count, window_next;
-    seen *tokens;             /* [token_count] what is in the window, sorted by id */
+    seen *tokens; /* [token_count] what is in the window, sorted by id */
     uint32_t token_count;
     clla_logit_bias *changed; /* [changed_count] logits after bias and penalties, sorted by id */
     size_t changed_count;
-    float *weights;           /* [capacity] */
-    candidate *candidates;    /* [capacity], count of them in use */
+    float *weights;        /* [capacity] */
+    candidate *candidates; /* [capacity], count of them in use */
     uint32_t capacity, count;
-    double whole;             /* the mass of which the candidates are a part */
+    double whole; /* the mass of which the candidates are a part */
 };
 
-/* ---- the generator ------------------------------------------------------------------------------------------ */
+/* ---- the generator ------------------------------------------------------------------------------------- */
 
 static uint32_t next_random(clla_sampler *s) {
     uint64_t old = s->state;
@@ -71,14 +71,15 @@ static double next_fraction(clla_sampler *s) {
     return (double)((high << 32 | low) >> 11) * 0x1p-53;
 }
 
-/* ---- options ------------------------------------------------------------------------------------------------ */
+/* ---- options ------------------------------------------------------------------------------------------- */
 
 static clla_status check_range(const char *name, float value, float low, float high, clla_error *error) {
     if (value >= low && value <= high) return CLLA_OK; /* false for NaN */
     if (high < INFINITY)
-        return clla_fail(error, CLLA_BAD_ARGUMENT, "sampler: %s is %g, must be from %g to %g", name, (double)value,
-                         (double)low, (double)high);
-    return clla_fail(error, CLLA_BAD_ARGUMENT, "sampler: %s is %g, must be at least %g", name, (double)value, (double)low);
+        return clla_fail(error, CLLA_BAD_ARGUMENT, "sampler: %s is %g, must be from %g to %g", name,
+                         (double)value, (double)low, (double)high);
+    return clla_fail(error, CLLA_BAD_ARGUMENT, "sampler: %s is %g, must be at least %g", name, (double)value,
+                     (double)low);
 }
 
 static clla_status check_finite(const char *name, float value, clla_error *error) {
@@ -87,13 +88,15 @@ static clla_status check_finite(const char *name, float value, clla_error *error
 }
 
 static clla_status check_bias(const clla_sampler_options *o, uint32_t vocabulary, clla_error *error) {
-    if (o->bias_count && !o->bias) return clla_fail(error, CLLA_BAD_ARGUMENT, "sampler: bias_count without bias");
+    if (o->bias_count && !o->bias)
+        return clla_fail(error, CLLA_BAD_ARGUMENT, "sampler: bias_count without bias");
     for (size_t i = 0; i < o->bias_count; i++) {
         int32_t id = o->bias[i].id;
         if (id < 0 || (uint32_t)id >= vocabulary)
-            return clla_fail(error, CLLA_BAD_ARGUMENT, "sampler: bias[%zu] is for token %d, but there are %u", i, (int)id,
-                             (unsigned)vocabulary);
-        if (isnan(o->bias[i].bias)) return clla_fail(error, CLLA_BAD_ARGUMENT, "sampler: bias[%zu] is not a number", i);
+            return clla_fail(error, CLLA_BAD_ARGUMENT, "sampler: bias[%zu] is for token %d, but there are %u",
+                             i, (int)id, (unsigned)vocabulary);
+        if (isnan(o->bias[i].bias))
+            return clla_fail(error, CLLA_BAD_ARGUMENT, "sampler: bias[%zu] is not a number", i);
     }
     return CLLA_OK;
 }
@@ -102,11 +105,14 @@ static clla_status check_options(const clla_sampler_options *o, uint32_t vocabul
     const struct {
         const char *name;
         float value, high;
-    } ranges[] = {{"temperature", o->temperature, INFINITY}, {"top_p", o->top_p, 1},
-                  {"min_p", o->min_p, 1},                    {"typical_p", o->typical_p, 1},
+    } ranges[] = {{"temperature", o->temperature, INFINITY},
+                  {"top_p", o->top_p, 1},
+                  {"min_p", o->min_p, 1},
+                  {"typical_p", o->typical_p, 1},
                   {"repetition_penalty", o->repetition_penalty, INFINITY}};
     if (vocabulary == 0 || vocabulary > INT32_MAX)
-        return clla_fail(error, CLLA_BAD_ARGUMENT, "sampler: a vocabulary of %u tokens", (unsigned)vocabulary);
+        return clla_fail(error, CLLA_BAD_ARGUMENT, "sampler: a vocabulary of %u tokens",
+                         (unsigned)vocabulary);
     clla_status status = CLLA_OK;
     for (size_t i = 0; !status && i < sizeof ranges / sizeof ranges[0]; i++)
         status = check_range(ranges[i].name, ranges[i].value, 0, ranges[i].high, error);
@@ -160,8 +166,8 @@ static uint32_t candidates_needed(const clla_sampler_options *o, uint32_t vocabu
     return o->top_k && o->top_k < vocabulary ? o->top_k : vocabulary;
 }
 
-clla_status clla_sampler_create(const clla_sampler_options *options, uint32_t vocabulary, clla_sampler **sampler,
-                                clla_error *error) {
+clla_status clla_sampler_create(const clla_sampler_options *options, uint32_t vocabulary,
+                                clla_sampler **sampler, clla_error *error) {
     *sampler = NULL;
     clla_status status = check_options(options, vocabulary, error);
     if (status) return status;
@@ -172,7 +178,8 @@ clla_status clla_sampler_create(const clla_sampler_options *options, uint32_t vo
     arena memory = {0};
     lay_out(&memory, &plan);
     size_t size = (size_t)memory.used;
-    if (!arena_open(&memory, size)) return clla_fail(error, CLLA_OUT_OF_MEMORY, "the sampler needs %zu bytes", size);
+    if (!arena_open(&memory, size))
+        return clla_fail(error, CLLA_OUT_OF_MEMORY, "the sampler needs %zu bytes", size);
     clla_sampler *s = lay_out(&memory, &plan);
     s->memory = memory;
     s->options.bias_count = copy_bias(s->bias, options->bias, options->bias_count);
@@ -188,15 +195,17 @@ void clla_sampler_free(clla_sampler *sampler) {
     arena_close(&memory);
 }
 
-/* ---- the window --------------------------------------------------------------------------------------------- */
+/* ---- the window ---------------------------------------------------------------------------------------- */
 
 /* Where an id is among the tokens seen, or would be. */
 static uint32_t seen_at(const clla_sampler *s, int32_t id) {
     uint32_t low = 0, high = s->token_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (s->tokens[middle].id < id) low = middle + 1;
-        else high = middle;
+        if (s->tokens[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -220,14 +229,16 @@ static void window_add(clla_sampler *s, int32_t id) {
 
 void clla_sampler_accept(clla_sampler *s, int32_t id) {
     if (id < 0 || (uint32_t)id >= s->vocabulary) return;
-    if (s->window_count == s->options.penalty_window) window_remove(s, s->window[s->window_next]);
-    else s->window_count++;
+    if (s->window_count == s->options.penalty_window)
+        window_remove(s, s->window[s->window_next]);
+    else
+        s->window_count++;
     s->window[s->window_next] = id;
     s->window_next = (s->window_next + 1) % s->options.penalty_window;
     window_add(s, id);
 }
 
-/* ---- bias and penalties ------------------------------------------------------------------------------------- */
+/* ---- bias and penalties -------------------------------------------------------------------------------- */
 
 static float penalized(const clla_sampler_options *o, float logit, uint32_t count) {
     logit = logit > 0 ? logit / o->repetition_penalty : logit * o->repetition_penalty;
@@ -252,7 +263,7 @@ static void collect_changed(clla_sampler *s, const float *logits) {
     }
 }
 
-/* ---- greedy ------------------------------------------------------------------------------------------------- */
+/* ---- greedy -------------------------------------------------------------------------------------------- */
 
 int32_t clla_argmax(const float *values, uint32_t first, uint32_t count) {
     float best = -INFINITY;
@@ -281,7 +292,7 @@ static int32_t sample_greedy(const clla_sampler *s, const float *logits) {
     return place;
 }
 
-/* ---- candidates --------------------------------------------------------------------------------------------- */
+/* ---- candidates ---------------------------------------------------------------------------------------- */
 
 static bool better(candidate a, candidate b) { return a.key > b.key || (a.key == b.key && a.id < b.id); }
 
@@ -321,7 +332,7 @@ static double sum_of(const float *weights, uint32_t count) {
     return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-/* ---- top-k: the best k in a heap whose root is the worst of them --------------------------------------------- */
+/* ---- top-k: the best k in a heap whose root is the worst of them --------------------------------------- */
 
 static void offer(clla_sampler *s, int32_t id, float logit) {
     candidate *c = s->candidates, new = {logit, 0, id};
@@ -349,7 +360,7 @@ static void gather_best(clla_sampler *s, const float *logits) {
     s->whole = sum_of(s->weights, s->count);
 }
 
-/* ---- all tokens ---------------------------------------------------------------------------------------------- */
+/* ---- all tokens ---------------------------------------------------------------------------------------- */
 
 static void weigh_all(clla_sampler *s, const float *logits) {
     memcpy(s->weights, logits, s->vocabulary * sizeof *logits);
@@ -382,12 +393,15 @@ static bool narrows(float part) { return part > 0 && part < 1; }
 /* Candidates from the whole vocabulary: no more than the first of the steps needs to see. */
 static void gather(clla_sampler *s) {
     const clla_sampler_options *o = &s->options;
-    if (narrows(o->typical_p)) gather_above(s, 0);
-    else if (narrows(o->top_p)) gather_above(s, limit_for(s, (double)o->top_p));
-    else gather_above(s, o->min_p);
+    if (narrows(o->typical_p))
+        gather_above(s, 0);
+    else if (narrows(o->top_p))
+        gather_above(s, limit_for(s, (double)o->top_p));
+    else
+        gather_above(s, o->min_p);
 }
 
-/* ---- steps on candidates ------------------------------------------------------------------------------------- */
+/* ---- steps on candidates ------------------------------------------------------------------------------- */
 
 /* Keep the best by key until they have a part of the mass. */
 static void keep_part(clla_sampler *s, double part) {
@@ -484,7 +498,7 @@ int32_t clla_sample(clla_sampler *s, const float *logits) {
     return draw(s);
 }
 
-/* ---- state -------------------------------------------------------------------------------------------------- */
+/* ---- state --------------------------------------------------------------------------------------------- */
 
 /* Little endian: "CSS1", tokens in the window, generator, then the tokens, oldest first. */
 enum { STATE_HEAD = 4 + 4 + 8 + 8 };
@@ -518,14 +532,17 @@ clla_status clla_sampler_state_read(clla_sampler *s, const uint8_t *bytes, size_
         return clla_fail(error, CLLA_BAD_ARGUMENT, "sampler: these %zu bytes are no saved state", size);
     uint64_t count = get_number(bytes + 4, 4);
     if (count > s->options.penalty_window || size != STATE_HEAD + 4 * count)
-        return clla_fail(error, CLLA_BAD_ARGUMENT, "sampler: a saved window of %u tokens in %zu bytes, this one holds %u",
+        return clla_fail(error, CLLA_BAD_ARGUMENT,
+                         "sampler: a saved window of %u tokens in %zu bytes, this one holds %u",
                          (unsigned)count, size, (unsigned)s->options.penalty_window);
     for (uint64_t i = 0; i < count; i++)
         if (get_number(bytes + STATE_HEAD + 4 * i, 4) >= s->vocabulary)
-            return clla_fail(error, CLLA_BAD_ARGUMENT, "sampler: the saved window names token %u, but there are %u",
+            return clla_fail(error, CLLA_BAD_ARGUMENT,
+                             "sampler: the saved window names token %u, but there are %u",
                              (unsigned)get_number(bytes + STATE_HEAD + 4 * i, 4), (unsigned)s->vocabulary);
     s->window_count = s->window_next = s->token_count = 0;
-    for (uint64_t i = 0; i < count; i++) clla_sampler_accept(s, (int32_t)get_number(bytes + STATE_HEAD + 4 * i, 4));
+    for (uint64_t i = 0; i < count; i++)
+        clla_sampler_accept(s, (int32_t)get_number(bytes + STATE_HEAD + 4 * i, 4));
     s->state = get_number(bytes + 8, 8);
     s->stream = get_number(bytes + 16, 8) | 1;
     return CLLA_OK;

@@ -41,8 +41,8 @@ typedef struct clla_logprob {
 } clla_logprob;
 
 /* Refuses values out of range by name (negative temperature, top_p above 1, NaN, ids outside the vocabulary). */
-clla_status clla_sampler_create(const clla_sampler_options *options, uint32_t vocabulary, clla_sampler **sampler,
-                                clla_error *error);
+clla_status clla_sampler_create(const clla_sampler_options *options, uint32_t vocabulary,
+                                clla_sampler **sampler, clla_error *error);
 void clla_sampler_free(clla_sampler *sampler); /* NULL is fine */
 
 /* Tell the sampler of a token that is in the context (prompt or reply): the penalties see it. */
@@ -64,6 +64,7 @@ float clla_logprob_of(const float *logits, uint32_t vocabulary, int32_t id);
 /* Save and restore everything that decides future draws (generator and window): sizes and bytes are platform-independent. */
 size_t clla_sampler_state_bytes(const clla_sampler *sampler);
 void clla_sampler_state_write(const clla_sampler *sampler, uint8_t *bytes);
-clla_status clla_sampler_state_read(clla_sampler *sampler, const uint8_t *bytes, size_t size, clla_error *error);
+clla_status clla_sampler_state_read(clla_sampler *sampler, const uint8_t *bytes, size_t size,
+                                    clla_error *error);
 
 #endif

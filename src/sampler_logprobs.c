@@ -44,7 +44,9 @@ void clla_logprobs_top(const float *logits, uint32_t vocabulary, clla_logprob *t
         insert(top, n, (clla_logprob){(int32_t)id, value}); /* by logit: finer than its probability */
     }
     for (uint32_t i = 0; i < n; i++) {
-        if (top[i].id == INT32_MAX) top[i].id = -1; /* n is larger than the vocabulary */
-        else top[i].logprob = logprob(top[i].logprob, log_sum);
+        if (top[i].id == INT32_MAX)
+            top[i].id = -1; /* n is larger than the vocabulary */
+        else
+            top[i].logprob = logprob(top[i].logprob, log_sum);
     }
 }

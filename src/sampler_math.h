@@ -21,8 +21,9 @@ static inline uint64_t bits_of_double(double value) {
 
 /* exp of x <= 0: x = n log 2 + r with |r| <= log(2)/2, the series of exp(r) to r^10/10! (2e-13), times 2^n. */
 static inline double exp_negative(double x) {
-    static const double inverse_factorials[] = {1. / 3628800, 1. / 362880, 1. / 40320, 1. / 5040, 1. / 720,
-                                                1. / 120,     1. / 24,     1. / 6,     1. / 2,    1., 1.};
+    static const double inverse_factorials[] = {1. / 3628800, 1. / 362880, 1. / 40320, 1. / 5040,
+                                                1. / 720,     1. / 120,    1. / 24,    1. / 6,
+                                                1. / 2,       1.,          1.};
     if (!(x > -700)) return 0; /* below 1e-304; -infinity, and NaN */
     int n = (int)(x * 1.4426950408889634 - 0.5);
     double r = x - n * 0.6931471805599453, sum = 0;
@@ -35,7 +36,8 @@ static inline double exp_negative(double x) {
 static inline float exp_weight(float x) {
     float clamped = x > -87.0f ? x : -87.0f;
     float shifted = clamped * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;
-    float r = (clamped - n * 0.693145752f) - n * 1.42860677e-6f; /* log 2 in two parts, the first of 16 bits */
+    float r =
+        (clamped - n * 0.693145752f) - n * 1.42860677e-6f; /* log 2 in two parts, the first of 16 bits */
     float sum = 1.0f / 5040;
     sum = sum * r + 1.0f / 720;
     sum = sum * r + 1.0f / 120;

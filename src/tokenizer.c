@@ -5,7 +5,7 @@
 #include "tokenizer_parts.h"
 #include "unicode.h"
 
-/* ---- questions ---------------------------------------------------------------------------------------------- */
+/* ---- questions ----------------------------------------------------------------------------------------- */
 
 static bool has(const tokenizer *t, int32_t id) { return id >= 0 && (uint32_t)id < t->count; }
 
@@ -20,7 +20,7 @@ bool tokenizer_is_control(const tokenizer *t, int32_t id) {
     return has(t, id) && token_type(t, (uint32_t)id) == TOKEN_CONTROL;
 }
 
-/* ---- valid text --------------------------------------------------------------------------------------------- */
+/* ---- valid text ---------------------------------------------------------------------------------------- */
 
 /* How many bytes are valid from the start. */
 static size_t valid_size(const char *text, size_t size) {
@@ -56,15 +56,17 @@ static char *repair(const char *text, size_t size, size_t *repaired_size) {
     return repaired;
 }
 
-/* ---- special tokens ----------------------------------------------------------------------------------------- */
+/* ---- special tokens ------------------------------------------------------------------------------------ */
 
 /* The first of specials[low, high), which share their first `depth` bytes, whose next byte is at least `byte`. */
 static uint32_t first_from(const tokenizer *t, uint32_t low, uint32_t high, size_t depth, unsigned byte) {
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         gguf_string text = token_text(t, t->specials[middle]);
-        if (text.size <= depth || (uint8_t)text.data[depth] < byte) low = middle + 1;
-        else high = middle;
+        if (text.size <= depth || (uint8_t)text.data[depth] < byte)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -120,7 +122,7 @@ static bool encode_text(encoder *e, const char *text, size_t size, bool control)
     return encode_run(e, text + run, size - run);
 }
 
-/* ---- encoding ----------------------------------------------------------------------------------------------- */
+/* ---- encoding ------------------------------------------------------------------------------------------ */
 
 static bool encode_all(encoder *e, const char *text, size_t size, unsigned flags) {
     if (flags & TOKENIZE_BOS) encoder_emit(e, e->t->bos);
@@ -141,5 +143,7 @@ clla_status tokenizer_encode(const tokenizer *t, const char *text, size_t size, 
     done = done && encode_all(&e, repaired ? repaired : text, size, flags);
     memory_resize(repaired, 0);
     *count = done ? e.count : 0;
-    return done ? CLLA_OK : clla_fail(error, CLLA_OUT_OF_MEMORY, "there is no memory to tokenize %zu bytes of text", size);
+    return done ? CLLA_OK
+                : clla_fail(error, CLLA_OUT_OF_MEMORY, "there is no memory to tokenize %zu bytes of text",
+                            size);
 }

@@ -31,7 +31,8 @@ static bool put_byte_level(sink *s, gguf_string text) {
 
 static void put_spaced(sink *s, gguf_string text) {
     for (size_t i = 0; i < text.size;) {
-        bool space = text.size - i >= SPACE_MARK_SIZE && memcmp(text.data + i, SPACE_MARK, SPACE_MARK_SIZE) == 0;
+        bool space =
+            text.size - i >= SPACE_MARK_SIZE && memcmp(text.data + i, SPACE_MARK, SPACE_MARK_SIZE) == 0;
         sink_put(s, space ? " " : text.data + i, 1);
         i += space ? SPACE_MARK_SIZE : 1;
     }
@@ -46,10 +47,14 @@ size_t tokenizer_piece(const tokenizer *t, int32_t id, bool special, char *bytes
     int byte = type == TOKEN_BYTE ? token_byte(text) : -1;
     if (hidden && !special) return 0;
     if (hidden && t->kind == KIND_WORDPIECE) sink_put(&s, " ", 1); /* it stands for a word */
-    if (byte >= 0) sink_put(&s, &(char){(char)byte}, 1);
-    else if (hidden || type == TOKEN_USER_DEFINED) sink_put(&s, text.data, text.size);
-    else if (t->kind != KIND_BYTE_PAIR) put_spaced(&s, text);
-    else if (!put_byte_level(&s, text)) sink_put(&s, text.data, text.size);
+    if (byte >= 0)
+        sink_put(&s, &(char){(char)byte}, 1);
+    else if (hidden || type == TOKEN_USER_DEFINED)
+        sink_put(&s, text.data, text.size);
+    else if (t->kind != KIND_BYTE_PAIR)
+        put_spaced(&s, text);
+    else if (!put_byte_level(&s, text))
+        sink_put(&s, text.data, text.size);
     return s.size;
 }
 

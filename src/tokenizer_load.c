@@ -10,25 +10,29 @@
 
 #define KEY(name) "tokenizer.ggml." name
 
-/* ---- arrays ------------------------------------------------------------------------------------------------- */
+/* ---- arrays -------------------------------------------------------------------------------------------- */
 
-static clla_status need_array(const gguf *g, const char *key, bool strings, const gguf_entry **array, clla_error *error) {
+static clla_status need_array(const gguf *g, const char *key, bool strings, const gguf_entry **array,
+                              clla_error *error) {
     *array = gguf_find(g, key);
     if (!*array) return clla_fail(error, CLLA_BAD_FILE, "%s is missing", key);
     if (!(*array)->is_array || ((*array)->type == GGUF_STRING) != strings || (*array)->type == GGUF_ARRAY)
-        return clla_fail(error, CLLA_BAD_FILE, "%s is not an array of %s", key, strings ? "strings" : "numbers");
+        return clla_fail(error, CLLA_BAD_FILE, "%s is not an array of %s", key,
+                         strings ? "strings" : "numbers");
     if ((*array)->count >= INT32_MAX) return clla_fail(error, CLLA_BAD_FILE, "%s has too many items", key);
     return CLLA_OK;
 }
 
-static clla_status same_count(const tokenizer *t, const gguf_entry *array, const char *key, clla_error *error) {
+static clla_status same_count(const tokenizer *t, const gguf_entry *array, const char *key,
+                              clla_error *error) {
     if (array->count == t->count) return CLLA_OK;
     return clla_fail(error, CLLA_BAD_FILE, "%s has %llu items, but there are %u tokens", key,
                      (unsigned long long)array->count, (unsigned)t->count);
 }
 
 /* A token id; -1 where the key is missing or says "none" in the way of old converters, 2^32 - 1. */
-static clla_status read_id(const tokenizer *t, const char *key, int32_t fallback, int32_t *id, clla_error *error) {
+static clla_status read_id(const tokenizer *t, const char *key, int32_t fallback, int32_t *id,
+                           clla_error *error) {
     uint32_t value;
     clla_status status = gguf_u32_or(t->g, key, UINT32_MAX, &value, error);
     if (status) return status;
@@ -42,7 +46,7 @@ static clla_status read_id(const tokenizer *t, const char *key, int32_t fallback
     return CLLA_OK;
 }
 
-/* ---- kind and options --------------------------------------------------------------------------------------- */
+/* ---- kind and options ---------------------------------------------------------------------------------- */
 
 static int printed(gguf_string s) { return s.size < 60 ? (int)s.size : 60; }
 
@@ -52,32 +56,38 @@ static clla_status load_pretokenizer(tokenizer *t, clla_error *error) {
     if (status) return status;
     t->pre = pretokenizer_find(name.data, name.size);
     if (t->pre) return CLLA_OK;
-    return clla_fail(error, CLLA_UNSUPPORTED_TOKENIZER, "tokenizer.ggml.pre: the pre-tokenizer \"%.*s\" is not known",
-                     printed(name), name.data);
+    return clla_fail(error, CLLA_UNSUPPORTED_TOKENIZER,
+                     "tokenizer.ggml.pre: the pre-tokenizer \"%.*s\" is not known", printed(name), name.data);
 }
 
 static clla_status load_kind(tokenizer *t, clla_error *error) {
     gguf_string name;
     clla_status status = gguf_text(t->g, KEY("model"), &name, error);
     if (status) return status;
-    if (gguf_equals(name, "llama")) t->kind = KIND_SENTENCEPIECE;
-    else if (gguf_equals(name, "bert")) t->kind = KIND_WORDPIECE;
+    if (gguf_equals(name, "llama"))
+        t->kind = KIND_SENTENCEPIECE;
+    else if (gguf_equals(name, "bert"))
+        t->kind = KIND_WORDPIECE;
     else if (!gguf_equals(name, "gpt2"))
         return clla_fail(error, CLLA_UNSUPPORTED_TOKENIZER,
-                         "tokenizer.ggml.model: \"%.*s\" is not known; \"gpt2\", \"llama\" and \"bert\" are", printed(name),
-                         name.data);
+                         "tokenizer.ggml.model: \"%.*s\" is not known; \"gpt2\", \"llama\" and \"bert\" are",
+                         printed(name), name.data);
     return t->kind == KIND_BYTE_PAIR ? load_pretokenizer(t, error) : CLLA_OK;
 }
 
 static clla_status load_ids(tokenizer *t, clla_error *error) {
     static const struct {
         int32_t bos, eos, unknown;
-    } defaults[] = {[KIND_BYTE_PAIR] = {-1, -1, -1}, [KIND_SENTENCEPIECE] = {1, 2, 0}, [KIND_WORDPIECE] = {101, 102, 100}};
+    } defaults[] = {[KIND_BYTE_PAIR] = {-1, -1, -1},
+                    [KIND_SENTENCEPIECE] = {1, 2, 0},
+                    [KIND_WORDPIECE] = {101, 102, 100}};
     bool bert = t->kind == KIND_WORDPIECE;
-    clla_status status = read_id(t, bert ? KEY("cls_token_id") : KEY("bos_token_id"), defaults[t->kind].bos, &t->bos, error);
+    clla_status status =
+        read_id(t, bert ? KEY("cls_token_id") : KEY("bos_token_id"), defaults[t->kind].bos, &t->bos, error);
     /* "seperator" is how the format spells it */
     if (!status)
-        status = read_id(t, bert ? KEY("seperator_token_id") : KEY("eos_token_id"), defaults[t->kind].eos, &t->eos, error);
+        status = read_id(t, bert ? KEY("seperator_token_id") : KEY("eos_token_id"), defaults[t->kind].eos,
+                         &t->eos, error);
     if (!status) status = read_id(t, KEY("unknown_token_id"), defaults[t->kind].unknown, &t->unknown, error);
     return status;
 }
@@ -86,11 +96,15 @@ static clla_status load_options(tokenizer *t, clla_error *error) {
     bool bert = t->kind == KIND_WORDPIECE, sentencepiece = t->kind == KIND_SENTENCEPIECE;
     bool bos = bert || sentencepiece || pretokenizer_wants_bos(t->pre);
     clla_status status = gguf_bool_or(t->g, KEY("add_bos_token"), bos, &t->wants_bos, error);
-    if (!status) status = gguf_bool_or(t->g, bert ? KEY("add_sep_token") : KEY("add_eos_token"), bert, &t->wants_eos, error);
+    if (!status)
+        status = gguf_bool_or(t->g, bert ? KEY("add_sep_token") : KEY("add_eos_token"), bert, &t->wants_eos,
+                              error);
     if (!status) status = gguf_bool_or(t->g, KEY("add_space_prefix"), sentencepiece, &t->space_prefix, error);
-    if (!status) status = gguf_bool_or(t->g, KEY("remove_extra_whitespaces"), false, &t->single_spaces, error);
+    if (!status)
+        status = gguf_bool_or(t->g, KEY("remove_extra_whitespaces"), false, &t->single_spaces, error);
     if (!status) status = gguf_bool_or(t->g, KEY("normalizer.lowercase"), true, &t->lower_case, error);
-    if (!status) status = gguf_bool_or(t->g, KEY("normalizer.strip_accents"), t->lower_case, &t->strip_accents, error);
+    if (!status)
+        status = gguf_bool_or(t->g, KEY("normalizer.strip_accents"), t->lower_case, &t->strip_accents, error);
     t->wants_bos = t->wants_bos && t->bos >= 0;
     t->wants_eos = t->wants_eos && t->eos >= 0;
     if (bert) t->space_prefix = true; /* U+2581 is in front of every word */
@@ -98,15 +112,15 @@ static clla_status load_options(tokenizer *t, clla_error *error) {
     return status;
 }
 
-/* ---- tokens ------------------------------------------------------------------------------------------------- */
+/* ---- tokens -------------------------------------------------------------------------------------------- */
 
 static clla_status check_texts(tokenizer *t, clla_error *error) {
     t->spaces_lead = true;
     for (uint32_t id = 0; id < t->count; id++) {
         gguf_string text = token_text(t, id);
         if (text.size > TOKEN_BYTES_MAX)
-            return clla_fail(error, CLLA_BAD_FILE, KEY("tokens") "[%u] has %zu bytes, more than %d", (unsigned)id, text.size,
-                             TOKEN_BYTES_MAX);
+            return clla_fail(error, CLLA_BAD_FILE, KEY("tokens") "[%u] has %zu bytes, more than %d",
+                             (unsigned)id, text.size, TOKEN_BYTES_MAX);
         if (text.size > t->longest) t->longest = text.size;
     }
     return CLLA_OK;
@@ -120,8 +134,10 @@ static clla_status load_types(tokenizer *t, clla_error *error) {
     if (!status) status = same_count(t, types, KEY("token_type"), error);
     for (uint32_t id = 0; !status && id < t->count; id++) {
         double type = -1;
-        if (!gguf_number_at(t->g, types, id, &type) || !(type >= 0 && type < (double)TOKEN_TYPES) || type != (int)type)
-            return clla_fail(error, CLLA_BAD_FILE, KEY("token_type") "[%u] is no token type: %g", (unsigned)id, type);
+        if (!gguf_number_at(t->g, types, id, &type) || !(type >= 0 && type < (double)TOKEN_TYPES) ||
+            type != (int)type)
+            return clla_fail(error, CLLA_BAD_FILE, KEY("token_type") "[%u] is no token type: %g",
+                             (unsigned)id, type);
         if (type > 0) t->flags[id] = (uint8_t)type; /* 0, undefined, is read as normal */
     }
     return status;
@@ -132,7 +148,10 @@ int token_byte(gguf_string text) {
     if (text.size != 6 || memcmp(text.data, "<0x", 3) != 0 || text.data[5] != '>') return -1;
     for (int i = 3; i < 5; i++) {
         char c = text.data[i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                           : -1;
         if (digit < 0) return -1;
         value = value * 16 + digit;
     }
@@ -143,8 +162,12 @@ static void load_bytes(tokenizer *t) {
     for (unsigned byte = 0; byte < 256; byte++) {
         char text[8];
         size_t size = 6;
-        if (t->kind == KIND_BYTE_PAIR) size = utf8_put(byte_to_point(byte), text);
-        else memcpy(text, (char[]){'<', '0', 'x', "0123456789ABCDEF"[byte / 16], "0123456789ABCDEF"[byte % 16], '>'}, 6);
+        if (t->kind == KIND_BYTE_PAIR)
+            size = utf8_put(byte_to_point(byte), text);
+        else
+            memcpy(text,
+                   (char[]){'<', '0', 'x', "0123456789ABCDEF"[byte / 16], "0123456789ABCDEF"[byte % 16], '>'},
+                   6);
         t->bytes[byte] = vocabulary_find(t, text, size, "", 0);
     }
 }
@@ -154,7 +177,8 @@ static bool token_spaces_lead(const tokenizer *t, uint32_t id) {
     gguf_string text = token_text(t, id);
     bool other = false;
     for (size_t i = 0; i < text.size; i++) {
-        bool space = text.size - i >= SPACE_MARK_SIZE && memcmp(text.data + i, SPACE_MARK, SPACE_MARK_SIZE) == 0;
+        bool space =
+            text.size - i >= SPACE_MARK_SIZE && memcmp(text.data + i, SPACE_MARK, SPACE_MARK_SIZE) == 0;
         if (space && other) return false;
         other = other || !space;
         if (space) i += SPACE_MARK_SIZE - 1;
@@ -169,14 +193,16 @@ static void load_texts(tokenizer *t) {
     }
 }
 
-/* ---- merges ------------------------------------------------------------------------------------------------- */
+/* ---- merges -------------------------------------------------------------------------------------------- */
 
 /* The token that two texts spell together. Trainers number tokens in the order of the merges: most often it is the one
  * behind the last result, which saves the search. */
-static int32_t find_result(const tokenizer *t, uint32_t guess, const char *a, size_t a_size, const char *b, size_t b_size) {
+static int32_t find_result(const tokenizer *t, uint32_t guess, const char *a, size_t a_size, const char *b,
+                           size_t b_size) {
     if (guess < t->count) {
         gguf_string text = token_text(t, guess);
-        if (text.size == a_size + b_size && memcmp(text.data, a, a_size) == 0 && memcmp(text.data + a_size, b, b_size) == 0)
+        if (text.size == a_size + b_size && memcmp(text.data, a, a_size) == 0 &&
+            memcmp(text.data + a_size, b, b_size) == 0)
             return (int32_t)guess;
     }
     return vocabulary_find(t, a, a_size, b, b_size);
@@ -188,7 +214,8 @@ static clla_status load_merge(tokenizer *t, gguf_string rule, uint32_t rank, cll
     const char *space = rule.size > 1 ? memchr(rule.data + 1, ' ', rule.size - 1) : NULL;
     size_t left = space ? (size_t)(space - rule.data) : 0, right = space ? rule.size - left - 1 : 0;
     if (right == 0)
-        return clla_fail(error, CLLA_BAD_FILE, KEY("merges") "[%u] is not two texts with a space between", (unsigned)rank);
+        return clla_fail(error, CLLA_BAD_FILE, KEY("merges") "[%u] is not two texts with a space between",
+                         (unsigned)rank);
     uint32_t guess = rank > 0 ? t->merges[rank - 1].result + 1 : t->count;
     int32_t a = vocabulary_find(t, rule.data, left, "", 0), b = vocabulary_find(t, space + 1, right, "", 0);
     int32_t result = find_result(t, guess, rule.data, left, space + 1, right);
@@ -206,23 +233,43 @@ static clla_status load_merges(tokenizer *t, clla_error *error) {
     return status;
 }
 
-/* ---- tokens with a meaning ---------------------------------------------------------------------------------- */
+/* ---- tokens with a meaning ----------------------------------------------------------------------------- */
 
 /* Texts by which published models end a turn or a message. `only_control`: in some vocabularies the same text is plain. */
 static const struct {
     const char *text;
     bool only_control;
 } endings[] = {
-    {"<|eot_id|>", false},   {"<|eom_id|>", false},        {"<|im_end|>", false},        {"<|end|>", false},
-    {"<|return|>", false},   {"<|call|>", false},          {"<|calls|>", false},         {"<|flush|>", false},
-    {"<end_of_turn>", false}, {"<|endoftext|>", false},    {"<|end_of_text|>", false},   {"<end_of_utterance>", false},
-    {"<EOT>", false},        {"_<EOT>", false},            {"[EOT]", true},              {"[EOS]", true},
-    {"</s>", true},          {"<eos>", true},              {"<|fim_pad|>", true},        {"<|repo_name|>", true},
-    {"<|file_sep|>", true},  {"[e~[", true},
-    {"<\xef\xbd\x9c" "end" SPACE_MARK "of" SPACE_MARK "sentence\xef\xbd\x9c>", false}, /* DeepSeek */
+    {"<|eot_id|>", false},
+    {"<|eom_id|>", false},
+    {"<|im_end|>", false},
+    {"<|end|>", false},
+    {"<|return|>", false},
+    {"<|call|>", false},
+    {"<|calls|>", false},
+    {"<|flush|>", false},
+    {"<end_of_turn>", false},
+    {"<|endoftext|>", false},
+    {"<|end_of_text|>", false},
+    {"<end_of_utterance>", false},
+    {"<EOT>", false},
+    {"_<EOT>", false},
+    {"[EOT]", true},
+    {"[EOS]", true},
+    {"</s>", true},
+    {"<eos>", true},
+    {"<|fim_pad|>", true},
+    {"<|repo_name|>", true},
+    {"<|file_sep|>", true},
+    {"[e~[", true},
+    {"<\xef\xbd\x9c"
+     "end" SPACE_MARK "of" SPACE_MARK "sentence\xef\xbd\x9c>",
+     false}, /* DeepSeek */
 };
 
-static int32_t find_text(const tokenizer *t, const char *text) { return vocabulary_find(t, text, strlen(text), "", 0); }
+static int32_t find_text(const tokenizer *t, const char *text) {
+    return vocabulary_find(t, text, strlen(text), "", 0);
+}
 
 static void mark_end(tokenizer *t, int32_t id) {
     if (id >= 0) t->flags[id] |= TOKEN_ENDS;
@@ -273,7 +320,9 @@ static clla_status load_strips(tokenizer *t, clla_error *error) {
     clla_status status = gguf_text_or(t->g, "general.name", "", &name, error);
     if (!status) status = gguf_text_or(t->g, KEY("pre"), "", &pre, error);
     if (status) return status;
-    int32_t mask = contains(pre, "jina-v2-") ? find_text(t, "<mask>") : contains(name, "modern-bert") ? find_text(t, "[MASK]") : -1;
+    int32_t mask = contains(pre, "jina-v2-")       ? find_text(t, "<mask>")
+                   : contains(name, "modern-bert") ? find_text(t, "[MASK]")
+                                                   : -1;
     if (mask >= 0) t->flags[mask] |= TOKEN_EATS_LEFT;
     if (!contains(name, "phi-3") && !contains(name, "phi3")) return CLLA_OK;
     for (uint32_t i = 0; i < t->special_count; i++) t->flags[t->specials[i]] |= TOKEN_EATS_RIGHT;
@@ -285,11 +334,12 @@ static clla_status load_strips(tokenizer *t, clla_error *error) {
     return CLLA_OK;
 }
 
-/* ---- special tokens, sorted --------------------------------------------------------------------------------- */
+/* ---- special tokens, sorted ---------------------------------------------------------------------------- */
 
 static bool is_special(const tokenizer *t, uint32_t id) {
     unsigned type = token_type(t, id);
-    return (type == TOKEN_CONTROL || type == TOKEN_USER_DEFINED || type == TOKEN_UNKNOWN) && token_text(t, id).size > 0;
+    return (type == TOKEN_CONTROL || type == TOKEN_USER_DEFINED || type == TOKEN_UNKNOWN) &&
+           token_text(t, id).size > 0;
 }
 
 static int compare_texts(const tokenizer *t, uint32_t a, uint32_t b) {
@@ -334,7 +384,7 @@ static void load_specials(tokenizer *t) {
     t->special_first[256] = at;
 }
 
-/* ---- everything --------------------------------------------------------------------------------------------- */
+/* ---- everything ---------------------------------------------------------------------------------------- */
 
 /* How many tokens the list of special ones must have room for: all that the types say, and all endings. */
 static uint32_t count_specials(const tokenizer *t) {
@@ -343,7 +393,8 @@ static uint32_t count_specials(const tokenizer *t) {
     for (uint32_t id = 0; types && types->is_array && id < t->count && id < types->count; id++) {
         double type = TOKEN_NORMAL;
         if (!gguf_number_at(t->g, types, id, &type)) continue;
-        count += type == (double)TOKEN_CONTROL || type == (double)TOKEN_USER_DEFINED || type == (double)TOKEN_UNKNOWN;
+        count += type == (double)TOKEN_CONTROL || type == (double)TOKEN_USER_DEFINED ||
+                 type == (double)TOKEN_UNKNOWN;
     }
     return count;
 }
@@ -412,8 +463,10 @@ clla_status tokenizer_create(const gguf *g, tokenizer **result, clla_error *erro
     tokenizer *t = lay_out(&memory, &plan, specials);
     t->memory = memory;
     status = fill(t, error);
-    if (status) arena_close(&memory);
-    else *result = t;
+    if (status)
+        arena_close(&memory);
+    else
+        *result = t;
     return status;
 }
 

@@ -16,11 +16,19 @@
 typedef enum tokenizer_kind { KIND_BYTE_PAIR, KIND_SENTENCEPIECE, KIND_WORDPIECE } tokenizer_kind;
 
 /* The low bits of a token's flags: the format's types. */
-enum { TOKEN_NORMAL = 1, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_USER_DEFINED, TOKEN_UNUSED, TOKEN_BYTE, TOKEN_TYPES,
-       TOKEN_TYPE_BITS = 7,
-       TOKEN_ENDS = 8,      /* generation stops */
-       TOKEN_EATS_LEFT = 16, /* white space before it belongs to it */
-       TOKEN_EATS_RIGHT = 32 };
+enum {
+    TOKEN_NORMAL = 1,
+    TOKEN_UNKNOWN,
+    TOKEN_CONTROL,
+    TOKEN_USER_DEFINED,
+    TOKEN_UNUSED,
+    TOKEN_BYTE,
+    TOKEN_TYPES,
+    TOKEN_TYPE_BITS = 7,
+    TOKEN_ENDS = 8,       /* generation stops */
+    TOKEN_EATS_LEFT = 16, /* white space before it belongs to it */
+    TOKEN_EATS_RIGHT = 32
+};
 
 enum { TOKEN_BYTES_MAX = 4096 }; /* a token's text; the longest in use are runs of some hundred spaces */
 
@@ -44,23 +52,25 @@ struct tokenizer {
     const pretokenizer *pre;
     int32_t bos, eos, unknown;
     bool wants_bos, wants_eos;
-    bool space_prefix;   /* SentencePiece: a space in front of each run of text */
-    bool single_spaces;  /* SentencePiece: outer spaces go, runs become one */
-    bool spaces_lead;    /* in no token does a space follow another character: words can be merged one by one */
+    bool space_prefix;  /* SentencePiece: a space in front of each run of text */
+    bool single_spaces; /* SentencePiece: outer spaces go, runs become one */
+    bool spaces_lead; /* in no token does a space follow another character: words can be merged one by one */
     bool lower_case, strip_accents; /* WordPiece */
-    size_t longest;      /* bytes of the longest token text */
-    uint8_t *flags;      /* [count] */
-    hash_slots texts;    /* text to token */
-    int32_t bytes[256];  /* the token of a byte, -1: none */
-    merge *merges;       /* [merge_count], by rank */
+    size_t longest;                 /* bytes of the longest token text */
+    uint8_t *flags;                 /* [count] */
+    hash_slots texts;               /* text to token */
+    int32_t bytes[256];             /* the token of a byte, -1: none */
+    merge *merges;                  /* [merge_count], by rank */
     uint32_t merge_count;
-    hash_slots pairs;    /* (left, right) to rank */
-    uint32_t *specials;  /* [special_count] tokens that text may spell, sorted by text */
+    hash_slots pairs;   /* (left, right) to rank */
+    uint32_t *specials; /* [special_count] tokens that text may spell, sorted by text */
     uint32_t special_count;
     uint32_t special_first[257]; /* where those that begin with a byte begin */
 };
 
-static inline gguf_string token_text(const tokenizer *t, uint32_t id) { return gguf_string_at(t->g, t->tokens, id); }
+static inline gguf_string token_text(const tokenizer *t, uint32_t id) {
+    return gguf_string_at(t->g, t->tokens, id);
+}
 static inline unsigned token_type(const tokenizer *t, uint32_t id) { return t->flags[id] & TOKEN_TYPE_BITS; }
 
 /* ---- tokenizer_load.c ---- */
@@ -87,8 +97,8 @@ typedef struct symbol {
     int32_t id;           /* -1: no token */
     uint32_t start, size; /* its bytes in the word */
     uint32_t previous, next;
-    uint32_t priority;    /* of merging with the next; smaller is sooner, UINT32_MAX is never */
-    int32_t result;       /* what that gives */
+    uint32_t priority; /* of merging with the next; smaller is sooner, UINT32_MAX is never */
+    int32_t result;    /* what that gives */
 } symbol;
 
 typedef struct encoder {

@@ -46,7 +46,8 @@ static bool spells(gguf_string text, const char *a, size_t a_size, const char *b
 }
 
 /* The slot where a text is, or the empty one where it would be. */
-static uint32_t text_slot(const tokenizer *t, uint32_t hash, const char *a, size_t a_size, const char *b, size_t b_size) {
+static uint32_t text_slot(const tokenizer *t, uint32_t hash, const char *a, size_t a_size, const char *b,
+                          size_t b_size) {
     const hash_slots *h = &t->texts;
     uint32_t i = hash & h->mask, slot;
     for (; (slot = h->slots[i]) != 0; i = (i + 1) & h->mask) {
@@ -69,7 +70,9 @@ void vocabulary_add(tokenizer *t, uint32_t id) {
     if (!t->texts.slots[i]) t->texts.slots[i] = tag_of(&t->texts, hash) | (id + 1);
 }
 
-static uint32_t pair_hash(uint32_t left, uint32_t right) { return hash_mix(left * 0x9e3779b1u ^ hash_mix(right)); }
+static uint32_t pair_hash(uint32_t left, uint32_t right) {
+    return hash_mix(left * 0x9e3779b1u ^ hash_mix(right));
+}
 
 static uint32_t pair_slot(const tokenizer *t, uint32_t hash, uint32_t left, uint32_t right) {
     const hash_slots *h = &t->pairs;

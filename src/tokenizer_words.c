@@ -31,7 +31,7 @@ bool encoder_put(encoder *e, const char *bytes, size_t size) {
     return true;
 }
 
-/* ---- byte-pair ---------------------------------------------------------------------------------------------- */
+/* ---- byte-pair ----------------------------------------------------------------------------------------- */
 
 /* GPT-2 writes bytes as characters that can be seen: printable ones of Latin-1 as themselves, the other 68, in order,
  * from U+0100 on. */
@@ -99,7 +99,7 @@ bool encode_byte_pair(encoder *e, const char *text, size_t size) {
     return pretokenizer_split(e->t->pre, text, size, merge_word, e);
 }
 
-/* ---- SentencePiece ------------------------------------------------------------------------------------------ */
+/* ---- SentencePiece ------------------------------------------------------------------------------------- */
 
 /* Tokens that plain text may become; control tokens are not among them. */
 static bool is_plain(const tokenizer *t, int32_t id) {
@@ -150,8 +150,10 @@ static bool score_word(encoder *e) {
     if (!merge_symbols(e, count, weigh_score)) return false;
     for (uint32_t i = 0; i != UINT32_MAX; i = e->symbols[i].next) {
         const symbol *s = &e->symbols[i];
-        if (s->id >= 0) encoder_emit(e, s->id);
-        else emit_bytes(e, s);
+        if (s->id >= 0)
+            encoder_emit(e, s->id);
+        else
+            emit_bytes(e, s);
     }
     e->word_size = 0;
     return true;
@@ -191,15 +193,15 @@ bool encode_sentencepiece(encoder *e, const char *text, size_t size) {
     return score_word(e);
 }
 
-/* ---- WordPiece ---------------------------------------------------------------------------------------------- */
+/* ---- WordPiece ----------------------------------------------------------------------------------------- */
 
 enum { WORDPIECE_CHARACTERS_MAX = 100 }; /* longer words are unknown, as in BERT */
 
 /* Characters that are words by themselves in BERT: ideographs, but not Hangul or kana. */
 static bool is_ideograph(uint32_t c) {
     return (c >= 0x4e00 && c <= 0x9fff) || (c >= 0x3400 && c <= 0x4dbf) || (c >= 0x20000 && c <= 0x2a6df) ||
-           (c >= 0x2a700 && c <= 0x2b73f) || (c >= 0x2b740 && c <= 0x2b81f) || (c >= 0x2b920 && c <= 0x2ceaf) ||
-           (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
+           (c >= 0x2a700 && c <= 0x2b73f) || (c >= 0x2b740 && c <= 0x2b81f) ||
+           (c >= 0x2b920 && c <= 0x2ceaf) || (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
 }
 
 static bool stands_alone(uint32_t c, unsigned is) {

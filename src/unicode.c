@@ -7,7 +7,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* ---- UTF-8 -------------------------------------------------------------------------------------------------- */
+/* ---- UTF-8 --------------------------------------------------------------------------------------------- */
 
 /* How long a sequence its first byte promises; 0: it begins none. */
 static unsigned promised_size(unsigned first) {
@@ -51,12 +51,12 @@ size_t utf8_put(uint32_t point, char bytes[4]) {
     return size;
 }
 
-/* ---- classes ------------------------------------------------------------------------------------------------ */
+/* ---- classes ------------------------------------------------------------------------------------------- */
 
 static bool is_white(uint32_t c) {
     if (c < 0x80) return c == ' ' || (c >= '\t' && c <= '\r');
-    return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
-           c == 0x202f || c == 0x205f || c == 0x3000;
+    return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 ||
+           c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
 /* The class of the run that holds the point: the last run of its plane that starts at or before it. */
@@ -64,8 +64,10 @@ static unsigned run_class(uint32_t point) {
     size_t low = class_planes[point >> 16], high = class_planes[(point >> 16) + 1];
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
-        if (class_starts[middle] <= (uint16_t)point) low = middle;
-        else high = middle;
+        if (class_starts[middle] <= (uint16_t)point)
+            low = middle;
+        else
+            high = middle;
     }
     return class_pairs[low / 2] >> (low % 2 * 4) & 15u;
 }
@@ -81,15 +83,17 @@ unsigned unicode_class(uint32_t point) {
     return point == ' ' ? is | IS_SPACE : is;
 }
 
-/* ---- mappings ----------------------------------------------------------------------------------------------- */
+/* ---- mappings ------------------------------------------------------------------------------------------ */
 
 uint32_t unicode_lower(uint32_t point) {
     if (point < 0x80) return point - 'A' < 26u ? point + 32 : point;
     size_t low = 0, high = COUNT(lower_ranges);
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
-        if (lower_ranges[middle].first <= point) low = middle;
-        else high = middle;
+        if (lower_ranges[middle].first <= point)
+            low = middle;
+        else
+            high = middle;
     }
     uint32_t offset = point - lower_ranges[low].first; /* wraps where the point is below them all */
     uint32_t span = lower_ranges[low].span_stride >> 1, even_only = lower_ranges[low].span_stride & 1u;
@@ -121,8 +125,10 @@ size_t unicode_bare(uint32_t point, uint32_t bare[3]) {
     size_t low = 0, high = COUNT(bare_runs);
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
-        if (bare_runs[middle] >> 11 <= point) low = middle;
-        else high = middle;
+        if (bare_runs[middle] >> 11 <= point)
+            low = middle;
+        else
+            high = middle;
     }
     uint32_t first = bare_runs[low] >> 11, index = bare_runs[low] & 0x7ffu;
     size_t end = low + 1 < COUNT(bare_runs) ? bare_runs[low + 1] & 0x7ffu : COUNT(bare_results);

@@ -12,7 +12,7 @@ enum { UNICODE_REPLACEMENT = 0xfffd };
 typedef enum utf8_kind {
     UTF8_VALID,
     UTF8_INVALID, /* the longest prefix of a character that the following byte breaks, or a byte that begins none */
-    UTF8_CUT      /* the bytes end inside a character that is right so far */
+    UTF8_CUT /* the bytes end inside a character that is right so far */
 } utf8_kind;
 
 typedef struct utf8_read {

@@ -15,7 +15,8 @@ static size_t sizes[TEXTS];
 static unsigned digit(char c) { return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10); }
 
 static void read_text(size_t i, const char *hex) {
-    for (sizes[i] = 0; *hex >= '0'; hex += 2) texts[i][sizes[i]++] = (char)(digit(hex[0]) << 4 | digit(hex[1]));
+    for (sizes[i] = 0; *hex >= '0'; hex += 2)
+        texts[i][sizes[i]++] = (char)(digit(hex[0]) << 4 | digit(hex[1]));
 }
 
 typedef struct words {
@@ -42,8 +43,8 @@ static void check_split(const char *name, const char *lengths, size_t i) {
     if (!p) return;
     words w = {.at = texts[i], .wants = lengths, .right = true};
     bool done = pretokenizer_split(p, texts[i], sizes[i], check_word, &w);
-    CHECK(done && w.right && w.at == texts[i] + sizes[i] && w.wants[strspn(w.wants, " \n")] == 0, "%s, text %zu: word %zu differs",
-          name, i, w.count);
+    CHECK(done && w.right && w.at == texts[i] + sizes[i] && w.wants[strspn(w.wants, " \n")] == 0,
+          "%s, text %zu: word %zu differs", name, i, w.count);
 }
 
 static void rules_cut_as_published(void) {
@@ -56,17 +57,21 @@ static void rules_cut_as_published(void) {
         bool ends = space == NULL; /* a text without words has no lengths */
         if (ends) space = line + strcspn(line, "\n");
         *space = 0;
-        if (strcmp(line, "text") == 0) read_text(read++, space + 1);
-        else check_split(line, ends ? "" : space + 1, splits++ % TEXTS);
+        if (strcmp(line, "text") == 0)
+            read_text(read++, space + 1);
+        else
+            check_split(line, ends ? "" : space + 1, splits++ % TEXTS);
     }
     fclose(file);
     CHECK(read == TEXTS && splits == 22 * TEXTS, "%zu texts and %zu splits", read, splits);
 }
 
 static void unknown_names_are_not_guessed(void) {
-    static const char *const unknown[] = {"", "gpt", "gpt-22", "gpt-2 phi-2", "llama", " gpt-2", "kimi-k2", "superbpe"};
+    static const char *const unknown[] = {"",      "gpt",    "gpt-22",  "gpt-2 phi-2",
+                                          "llama", " gpt-2", "kimi-k2", "superbpe"};
     for (size_t i = 0; i < sizeof unknown / sizeof unknown[0]; i++)
-        CHECK(!pretokenizer_find(unknown[i], strlen(unknown[i])), "\"%s\" is taken for a rule set", unknown[i]);
+        CHECK(!pretokenizer_find(unknown[i], strlen(unknown[i])), "\"%s\" is taken for a rule set",
+              unknown[i]);
     CHECK(pretokenizer_find("gpt-2x", 5) && pretokenizer_find("qwen2", 5), "names are not terminated");
 }
 
@@ -92,9 +97,12 @@ static bool sum_word(void *context, const char *word, size_t size) {
 /* Long runs of one kind would take hours if any rule looked at the rest of the run at each place. */
 static void time_is_linear(void) {
     enum { SIZE = 20000 };
-    static const char *const names[] = {"default", "gpt-2", "llama-bpe", "qwen2",       "jais-2",   "gpt-4o", "tekken", "youtu",
-                                        "bloom",   "falcon", "deepseek-llm", "deepseek-coder", "deepseek-v3", "spark2_5"};
-    static const char *const runs[] = {" ", "\n", "a", "A", "1", "!", "'", "\xe4\xb8\xad", "\xcc\x81", "A\xe4\xb8\xad", " \xc2\xa0", "'\t", "a1"};
+    static const char *const names[] = {"default",      "gpt-2",          "llama-bpe",   "qwen2",   "jais-2",
+                                        "gpt-4o",       "tekken",         "youtu",       "bloom",   "falcon",
+                                        "deepseek-llm", "deepseek-coder", "deepseek-v3", "spark2_5"};
+    static const char *const runs[] = {
+        " ",         "\n",  "a", "A", "1", "!", "'", "\xe4\xb8\xad", "\xcc\x81", "A\xe4\xb8\xad",
+        " \xc2\xa0", "'\t", "a1"};
     char *text = malloc(SIZE + 8);
     for (size_t n = 0; n < sizeof names / sizeof names[0]; n++)
         for (size_t r = 0; r < sizeof runs / sizeof runs[0]; r++) {

@@ -32,7 +32,8 @@ static int32_t best_of(const float *logits, int n) {
 }
 
 /* How often each token comes in `draws` draws. */
-static void count_draws(clla_sampler_options options, const float *logits, uint32_t n, int draws, int *counts) {
+static void count_draws(clla_sampler_options options, const float *logits, uint32_t n, int draws,
+                        int *counts) {
     clla_sampler *s = make(options, n);
     memset(counts, 0, n * sizeof *counts);
     for (int i = 0; i < draws; i++) {
@@ -66,14 +67,16 @@ static double chi_square(const int *counts, const double *p, int n, int draws, i
 }
 
 /* The statistic is near its mean, the degrees of freedom, within 4 standard deviations. */
-static void check_distribution(const char *what, clla_sampler_options options, const float *logits, const double *p, int n) {
+static void check_distribution(const char *what, clla_sampler_options options, const float *logits,
+                               const double *p, int n) {
     static int counts[VOCABULARY];
     enum { DRAWS = 20000 };
     int freedom;
     options.seed = 42;
     count_draws(options, logits, (uint32_t)n, DRAWS, counts);
     double chi = chi_square(counts, p, n, DRAWS, &freedom);
-    CHECK(chi < freedom + 4 * sqrt(2.0 * freedom) + 1, "%s: chi-square %.1f with %d degrees of freedom", what, chi, freedom);
+    CHECK(chi < freedom + 4 * sqrt(2.0 * freedom) + 1, "%s: chi-square %.1f with %d degrees of freedom", what,
+          chi, freedom);
 }
 
 static void softmax(const float *logits, int n, double temperature, double *p) {
@@ -97,14 +100,15 @@ static void keep_reference(double *p, const double *key, int n, double part) {
     for (int i = 0; i < n; i++) p[i] = kept[i] ? p[i] / sum : 0;
 }
 
-/* ---- distributions ------------------------------------------------------------------------------------------ */
+/* ---- distributions ------------------------------------------------------------------------------------- */
 
 static void draws_follow_the_softmax(void) {
     double p[VOCABULARY];
     float temperatures[] = {0.3f, 1.0f, 2.5f};
     for (int i = 0; i < 3; i++) {
         softmax(some_logits(), VOCABULARY, (double)temperatures[i], p);
-        check_distribution("temperature", (clla_sampler_options){.temperature = temperatures[i]}, some_logits(), p, VOCABULARY);
+        check_distribution("temperature", (clla_sampler_options){.temperature = temperatures[i]},
+                           some_logits(), p, VOCABULARY);
     }
 }
 
@@ -120,7 +124,8 @@ static void top_k_keeps_the_best(void) {
             sum += p[i];
         }
         for (int i = 0; i < VOCABULARY; i++) p[i] /= sum;
-        check_distribution("top_k", (clla_sampler_options){.temperature = 1, .top_k = k}, logits, p, VOCABULARY);
+        check_distribution("top_k", (clla_sampler_options){.temperature = 1, .top_k = k}, logits, p,
+                           VOCABULARY);
     }
 }
 
@@ -131,7 +136,8 @@ static void top_p_keeps_the_mass(void) {
         memcpy(key, p, sizeof p);
         float part = (float)i / 10 + 0.013f;
         keep_reference(p, key, VOCABULARY, (double)part);
-        check_distribution("top_p", (clla_sampler_options){.temperature = 1, .top_p = part}, some_logits(), p, VOCABULARY);
+        check_distribution("top_p", (clla_sampler_options){.temperature = 1, .top_p = part}, some_logits(), p,
+                           VOCABULARY);
     }
 }
 
@@ -143,7 +149,8 @@ static void min_p_keeps_the_likely(void) {
         double largest = p[best_of(some_logits(), VOCABULARY)];
         for (int j = 0; j < VOCABULARY; j++) sum += p[j] = p[j] >= (double)part * largest ? p[j] : 0;
         for (int j = 0; j < VOCABULARY; j++) p[j] /= sum;
-        check_distribution("min_p", (clla_sampler_options){.temperature = 1, .min_p = part}, some_logits(), p, VOCABULARY);
+        check_distribution("min_p", (clla_sampler_options){.temperature = 1, .min_p = part}, some_logits(), p,
+                           VOCABULARY);
     }
 }
 
@@ -155,7 +162,8 @@ static void typical_p_keeps_the_typical(void) {
         for (int j = 0; j < VOCABULARY; j++) entropy -= p[j] * log(p[j]);
         for (int j = 0; j < VOCABULARY; j++) key[j] = -fabs(-log(p[j]) - entropy);
         keep_reference(p, key, VOCABULARY, (double)part);
-        check_distribution("typical_p", (clla_sampler_options){.temperature = 1, .typical_p = part}, some_logits(), p, VOCABULARY);
+        check_distribution("typical_p", (clla_sampler_options){.temperature = 1, .typical_p = part},
+                           some_logits(), p, VOCABULARY);
     }
 }
 
@@ -176,11 +184,12 @@ static void steps_combine_in_order(void) {
     double largest = p[best_of(logits, VOCABULARY)];
     for (int i = 0; i < VOCABULARY; i++) sum += p[i] = p[i] >= (double)0.31f * largest ? p[i] : 0;
     for (int i = 0; i < VOCABULARY; i++) p[i] /= sum;
-    check_distribution("all", (clla_sampler_options){.temperature = 1.5f, .top_k = 20, .top_p = 0.77f, .min_p = 0.31f}, logits, p,
-                       VOCABULARY);
+    check_distribution(
+        "all", (clla_sampler_options){.temperature = 1.5f, .top_k = 20, .top_p = 0.77f, .min_p = 0.31f},
+        logits, p, VOCABULARY);
 }
 
-/* ---- greedy, bias, penalties -------------------------------------------------------------------------------- */
+/* ---- greedy, bias, penalties --------------------------------------------------------------------------- */
 
 static void zero_options_are_greedy(void) {
     clla_sampler *s = make((clla_sampler_options){0}, VOCABULARY);
@@ -217,13 +226,16 @@ static void bias_moves_and_forbids(void) {
     biased[0] += 4, biased[49] += 3, biased[best] = -INFINITY;
     softmax(biased, VOCABULARY, 1, p);
     clla_logit_bias three[] = {{49, 3}, {0, 4}, {best, -INFINITY}};
-    check_distribution("bias", (clla_sampler_options){.temperature = 1, .bias = three, .bias_count = 3}, logits, p, VOCABULARY);
+    check_distribution("bias", (clla_sampler_options){.temperature = 1, .bias = three, .bias_count = 3},
+                       logits, p, VOCABULARY);
 }
 
 static void everything_forbidden_gives_none(void) {
     float logits[] = {-INFINITY, (float)NAN, -INFINITY};
     for (int t = 0; t < 2; t++) {
-        clla_sampler *s = make((clla_sampler_options){.temperature = (float)t, .top_p = 0.5f, .typical_p = 0.5f, .min_p = 0.1f}, 3);
+        clla_sampler *s = make(
+            (clla_sampler_options){.temperature = (float)t, .top_p = 0.5f, .typical_p = 0.5f, .min_p = 0.1f},
+            3);
         CHECK(clla_sample(s, logits) == -1, "temperature %d", t);
         clla_sampler_free(s);
     }
@@ -233,7 +245,8 @@ static void nan_is_never_chosen_and_infinity_always(void) {
     float logits[VOCABULARY];
     for (int i = 0; i < VOCABULARY; i++) logits[i] = i % 3 ? (float)NAN : (float)i * 0.01f;
     for (int t = 0; t < 3; t++) {
-        clla_sampler *s = make((clla_sampler_options){.temperature = (float)t, .top_k = t == 2 ? 5 : 0}, VOCABULARY);
+        clla_sampler *s =
+            make((clla_sampler_options){.temperature = (float)t, .top_k = t == 2 ? 5 : 0}, VOCABULARY);
         for (int i = 0; i < 200; i++) CHECK(clla_sample(s, logits) % 3 == 0, "NaN was chosen");
         clla_sampler_free(s);
     }
@@ -247,7 +260,8 @@ static void nan_is_never_chosen_and_infinity_always(void) {
 
 static void tiny_temperature_is_greedy(void) {
     clla_sampler *s = make((clla_sampler_options){.temperature = 1e-30f}, VOCABULARY);
-    for (int i = 0; i < 50; i++) CHECK(clla_sample(s, some_logits()) == best_of(some_logits(), VOCABULARY), "not greedy");
+    for (int i = 0; i < 50; i++)
+        CHECK(clla_sample(s, some_logits()) == best_of(some_logits(), VOCABULARY), "not greedy");
     clla_sampler_free(s);
 }
 
@@ -259,17 +273,17 @@ static void each_penalty_follows_its_formula(void) {
         int accepted_count;
         int32_t want;
     } cases[] = {
-        {{.repetition_penalty = 1.1f}, {0}, 1, 1},                /* 2 / 1.1 < 1.9 */
-        {{.repetition_penalty = 1.04f}, {0}, 1, 0},               /* 2 / 1.04 > 1.9 */
-        {{.repetition_penalty = 0.5f}, {1}, 1, 1},                /* 1.9 / 0.5 */
-        {{.presence_penalty = 0.2f}, {0}, 1, 1},                  /* 1.8 < 1.9 */
-        {{.presence_penalty = 0.2f}, {0, 0, 1}, 3, 0},            /* 1.8 > 1.7: how often does not matter */
-        {{.frequency_penalty = 0.06f}, {0}, 1, 0},                /* 1.94 > 1.9 */
-        {{.frequency_penalty = 0.06f}, {0, 0}, 2, 1},             /* 1.88 < 1.9 */
-        {{.frequency_penalty = 0.06f}, {0, 0, 1}, 3, 0},          /* 1.88 > 1.84 */
-        {{.frequency_penalty = -1}, {4, 4, 4, 4}, 4, 0},          /* -3 + 4 < 2 */
-        {{.frequency_penalty = -2}, {4, 4, 4, 4}, 4, 4},          /* -3 + 8 > 2 */
-        {{.seed = 0}, {0, 0, 0, 0}, 4, 0},                                /* off */
+        {{.repetition_penalty = 1.1f}, {0}, 1, 1},       /* 2 / 1.1 < 1.9 */
+        {{.repetition_penalty = 1.04f}, {0}, 1, 0},      /* 2 / 1.04 > 1.9 */
+        {{.repetition_penalty = 0.5f}, {1}, 1, 1},       /* 1.9 / 0.5 */
+        {{.presence_penalty = 0.2f}, {0}, 1, 1},         /* 1.8 < 1.9 */
+        {{.presence_penalty = 0.2f}, {0, 0, 1}, 3, 0},   /* 1.8 > 1.7: how often does not matter */
+        {{.frequency_penalty = 0.06f}, {0}, 1, 0},       /* 1.94 > 1.9 */
+        {{.frequency_penalty = 0.06f}, {0, 0}, 2, 1},    /* 1.88 < 1.9 */
+        {{.frequency_penalty = 0.06f}, {0, 0, 1}, 3, 0}, /* 1.88 > 1.84 */
+        {{.frequency_penalty = -1}, {4, 4, 4, 4}, 4, 0}, /* -3 + 4 < 2 */
+        {{.frequency_penalty = -2}, {4, 4, 4, 4}, 4, 4}, /* -3 + 8 > 2 */
+        {{.seed = 0}, {0, 0, 0, 0}, 4, 0},               /* off */
         {{.presence_penalty = 0.2f, .penalty_window = 2}, {0, 2, 3}, 3, 0}, /* out of the window */
         {{.presence_penalty = 0.2f, .penalty_window = 3}, {0, 2, 3}, 3, 1},
     };
@@ -309,7 +323,7 @@ static void the_window_forgets_in_order(void) {
     clla_sampler_free(s);
 }
 
-/* ---- seeds and state ---------------------------------------------------------------------------------------- */
+/* ---- seeds and state ----------------------------------------------------------------------------------- */
 
 static void the_seed_decides_the_draws(void) {
     clla_sampler_options options = {.temperature = 1, .seed = 7};
@@ -328,16 +342,25 @@ static void the_seed_decides_the_draws(void) {
 
 /* The draws of seed 1, found by an independent program from the definitions: every build must give them. */
 static void draws_are_the_same_on_every_build(void) {
-    static const int32_t plain[] = {1, 13, 32, 1, 36, 48, 24, 13, 25, 24, 24, 24, 28, 29, 28, 17, 5, 28, 24, 36, 9, 6, 28, 1};
-    static const int32_t all[] = {44, 9, 1, 2, 24, 28, 13, 17, 24, 40, 24, 9, 5, 32, 28, 44, 25, 13, 28, 24, 5, 32, 36, 6};
+    static const int32_t plain[] = {1,  13, 32, 1,  36, 48, 24, 13, 25, 24, 24, 24,
+                                    28, 29, 28, 17, 5,  28, 24, 36, 9,  6,  28, 1};
+    static const int32_t all[] = {44, 9,  1,  2,  24, 28, 13, 17, 24, 40, 24, 9,
+                                  5,  32, 28, 44, 25, 13, 28, 24, 5,  32, 36, 6};
     clla_sampler *s = make((clla_sampler_options){.temperature = 0.9f, .seed = 1}, VOCABULARY);
     for (int i = 0; i < 24; i++) {
         int32_t id = clla_sample(s, some_logits());
         CHECK(id == plain[i], "plain draw %d is %d", i, id);
     }
     clla_sampler_free(s);
-    s = make((clla_sampler_options){.temperature = 1.1f, .top_k = 30, .typical_p = 0.95f, .top_p = 0.9f, .min_p = 0.05f,
-                                    .repetition_penalty = 1.3f, .frequency_penalty = 0.1f, .penalty_window = 8, .seed = 1},
+    s = make((clla_sampler_options){.temperature = 1.1f,
+                                    .top_k = 30,
+                                    .typical_p = 0.95f,
+                                    .top_p = 0.9f,
+                                    .min_p = 0.05f,
+                                    .repetition_penalty = 1.3f,
+                                    .frequency_penalty = 0.1f,
+                                    .penalty_window = 8,
+                                    .seed = 1},
              VOCABULARY);
     for (int i = 0; i < 24; i++) {
         int32_t id = clla_sample(s, some_logits());
@@ -374,17 +397,23 @@ static void damaged_state_is_refused(void) {
     size_t size = clla_sampler_state_bytes(s);
     clla_sampler_state_write(s, state);
     for (size_t cut = 0; cut < size; cut++)
-        CHECK(clla_sampler_state_read(s, state, cut, &error) == CLLA_BAD_ARGUMENT, "%zu bytes were taken", cut);
+        CHECK(clla_sampler_state_read(s, state, cut, &error) == CLLA_BAD_ARGUMENT, "%zu bytes were taken",
+              cut);
     struct {
         size_t at;
         uint8_t value;
         const char *names;
-    } damages[] = {{0, 'X', "no saved state"}, {4, 4, "window"}, {7, 0x80, "window"}, {24, 10, "token 10"}, {27, 0xff, "token"}};
+    } damages[] = {{0, 'X', "no saved state"},
+                   {4, 4, "window"},
+                   {7, 0x80, "window"},
+                   {24, 10, "token 10"},
+                   {27, 0xff, "token"}};
     for (size_t i = 0; i < 5; i++) {
         uint8_t damaged[64];
         memcpy(damaged, state, size);
         damaged[damages[i].at] = damages[i].value;
-        CHECK(clla_sampler_state_read(s, damaged, size, &error) == CLLA_BAD_ARGUMENT, "damage %zu was taken", i);
+        CHECK(clla_sampler_state_read(s, damaged, size, &error) == CLLA_BAD_ARGUMENT, "damage %zu was taken",
+              i);
         CHECK(strstr(error.text, damages[i].names), "damage %zu: %s", i, error.text);
     }
     clla_sampler_state_write(s, after);
@@ -392,7 +421,7 @@ static void damaged_state_is_refused(void) {
     clla_sampler_free(s);
 }
 
-/* ---- refusals ----------------------------------------------------------------------------------------------- */
+/* ---- refusals ------------------------------------------------------------------------------------------ */
 
 static void options_out_of_range_are_refused_by_name(void) {
     clla_logit_bias outside = {5, 1}, negative = {-1, 1}, none = {0, (float)NAN};
@@ -422,12 +451,16 @@ static void options_out_of_range_are_refused_by_name(void) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         clla_sampler *s = NULL;
         error.text[0] = 0;
-        CHECK(clla_sampler_create(&cases[i].options, 5, &s, &error) == CLLA_BAD_ARGUMENT, "case %zu was taken", i);
+        CHECK(clla_sampler_create(&cases[i].options, 5, &s, &error) == CLLA_BAD_ARGUMENT,
+              "case %zu was taken", i);
         CHECK(s == NULL && strstr(error.text, cases[i].name), "case %zu: %s", i, error.text);
     }
     clla_sampler *s = NULL;
-    CHECK(clla_sampler_create(&(clla_sampler_options){0}, 0, &s, &error) == CLLA_BAD_ARGUMENT, "no vocabulary");
-    CHECK(clla_sampler_create(&(clla_sampler_options){.top_p = 1, .min_p = 1, .typical_p = 1}, 5, &s, NULL) == CLLA_OK, "1 is fine");
+    CHECK(clla_sampler_create(&(clla_sampler_options){0}, 0, &s, &error) == CLLA_BAD_ARGUMENT,
+          "no vocabulary");
+    CHECK(clla_sampler_create(&(clla_sampler_options){.top_p = 1, .min_p = 1, .typical_p = 1}, 5, &s, NULL) ==
+              CLLA_OK,
+          "1 is fine");
     clla_sampler_free(s);
     clla_sampler_free(NULL);
 }
@@ -436,15 +469,19 @@ static void a_failed_allocation_leaks_nothing(void) {
     size_t before = memory_in_use();
     clla_sampler *s = NULL;
     memory_fail_at(1);
-    CHECK(clla_sampler_create(&(clla_sampler_options){.temperature = 1}, 100, &s, &error) == CLLA_OUT_OF_MEMORY, "it was taken");
+    CHECK(clla_sampler_create(&(clla_sampler_options){.temperature = 1}, 100, &s, &error) ==
+              CLLA_OUT_OF_MEMORY,
+          "it was taken");
     memory_fail_at(0);
     CHECK(s == NULL && memory_in_use() == before, "%zu bytes leaked", memory_in_use() - before);
     if (sizeof(size_t) == 8)
-        CHECK(clla_sampler_create(&(clla_sampler_options){.penalty_window = UINT32_MAX}, 100, &s, &error) != CLLA_BAD_ARGUMENT, "size");
+        CHECK(clla_sampler_create(&(clla_sampler_options){.penalty_window = UINT32_MAX}, 100, &s, &error) !=
+                  CLLA_BAD_ARGUMENT,
+              "size");
     clla_sampler_free(s);
 }
 
-/* ---- log-probabilities -------------------------------------------------------------------------------------- */
+/* ---- log-probabilities --------------------------------------------------------------------------------- */
 
 static void logprobs_agree_with_double_precision(void) {
     enum { N = 3000 };
@@ -461,7 +498,8 @@ static void logprobs_agree_with_double_precision(void) {
         double log_sum = largest + log(sum);
         for (int i = 0; i < N; i += 7) {
             double want = (double)logits[i] - log_sum, got = (double)clla_logprob_of(logits, N, i);
-            CHECK(fabs(got - want) <= 1e-6 * (1 + fabs(want)), "scale %d, token %d: %.9g, want %.9g", scale, i, got, want);
+            CHECK(fabs(got - want) <= 1e-6 * (1 + fabs(want)), "scale %d, token %d: %.9g, want %.9g", scale,
+                  i, got, want);
         }
         clla_logprob top[20];
         clla_logprobs_top(logits, N, top, 20);
@@ -479,12 +517,16 @@ static void logprobs_of_odd_logits(void) {
     float logits[] = {1, (float)NAN, -INFINITY, 1};
     clla_logprob top[6];
     clla_logprobs_top(logits, 4, top, 6);
-    CHECK(top[0].id == 0 && top[1].id == 3 && fabsf(top[0].logprob + 0.6931472f) < 1e-6f, "%g", (double)top[0].logprob);
-    CHECK(top[2].logprob == -INFINITY && top[3].logprob == -INFINITY, "NaN and -infinity have no probability");
+    CHECK(top[0].id == 0 && top[1].id == 3 && fabsf(top[0].logprob + 0.6931472f) < 1e-6f, "%g",
+          (double)top[0].logprob);
+    CHECK(top[2].logprob == -INFINITY && top[3].logprob == -INFINITY,
+          "NaN and -infinity have no probability");
     CHECK(top[4].id == -1 && top[5].id == -1, "more than the vocabulary");
-    CHECK(clla_logprob_of(logits, 4, 1) == -INFINITY && clla_logprob_of(logits, 4, 4) == -INFINITY, "no token, no probability");
+    CHECK(clla_logprob_of(logits, 4, 1) == -INFINITY && clla_logprob_of(logits, 4, 4) == -INFINITY,
+          "no token, no probability");
     logits[3] = INFINITY;
-    CHECK(clla_logprob_of(logits, 4, 3) == 0 && clla_logprob_of(logits, 4, 0) == -INFINITY, "an infinite logit takes all");
+    CHECK(clla_logprob_of(logits, 4, 3) == 0 && clla_logprob_of(logits, 4, 0) == -INFINITY,
+          "an infinite logit takes all");
 }
 
 int main(void) {
@@ -501,7 +543,8 @@ int main(void) {
     RUN("NaN is never chosen, infinity always", nan_is_never_chosen_and_infinity_always);
     RUN("a tiny temperature is greedy", tiny_temperature_is_greedy);
     RUN("each penalty follows its formula", each_penalty_follows_its_formula);
-    RUN("the repetition penalty lowers negative logits too", repetition_divides_positive_and_multiplies_negative);
+    RUN("the repetition penalty lowers negative logits too",
+        repetition_divides_positive_and_multiplies_negative);
     RUN("the penalty window forgets in order", the_window_forgets_in_order);
     RUN("the seed decides the draws", the_seed_decides_the_draws);
     RUN("draws are the same on every build", draws_are_the_same_on_every_build);

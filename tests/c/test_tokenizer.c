@@ -12,7 +12,7 @@
 
 static clla_error error;
 
-/* ---- vocabularies in a few lines ---------------------------------------------------------------------------- */
+/* ---- vocabularies in a few lines ----------------------------------------------------------------------- */
 
 enum { TOKENS = 800, IDS = 4096 };
 
@@ -22,8 +22,8 @@ typedef struct recipe {
     int32_t types[TOKENS];
     float scores[TOKENS];
     size_t count, merge_count;
-    int bos, eos, unknown;                       /* ids; -1: no key */
-    int add_bos, add_eos, add_prefix, trim;      /* 0, 1; -1: no key */
+    int bos, eos, unknown;                  /* ids; -1: no key */
+    int add_bos, add_eos, add_prefix, trim; /* 0, 1; -1: no key */
 } recipe;
 
 static recipe the_recipe;
@@ -48,8 +48,15 @@ static int32_t add(recipe *r, const char *text, int32_t type, float score) {
 
 static recipe *begin(const char *model, const char *pre) {
     stored = 0;
-    the_recipe = (recipe){.model = model, .pre = pre, .bos = -1, .eos = -1, .unknown = -1, .add_bos = -1, .add_eos = -1,
-                          .add_prefix = -1, .trim = -1};
+    the_recipe = (recipe){.model = model,
+                          .pre = pre,
+                          .bos = -1,
+                          .eos = -1,
+                          .unknown = -1,
+                          .add_bos = -1,
+                          .add_eos = -1,
+                          .add_prefix = -1,
+                          .trim = -1};
     return &the_recipe;
 }
 
@@ -141,7 +148,7 @@ static void open_vocabulary(const recipe *r) {
     CHECK(status == CLLA_OK, "%s", error.text);
 }
 
-/* ---- encoding and decoding in one line ---------------------------------------------------------------------- */
+/* ---- encoding and decoding in one line ----------------------------------------------------------------- */
 
 static int32_t ids[IDS];
 static size_t id_count;
@@ -172,17 +179,19 @@ static const char *pieces_of(const char *text, unsigned flags) {
     return pieces;
 }
 
-#define CHECK_PIECES(text, flags, want)                                                                                \
-    CHECK(strcmp(pieces_of(text, flags), want) == 0, "\"%s\" gives %s, want %s", text, pieces_of(text, flags), want)
+#define CHECK_PIECES(text, flags, want)                                                                      \
+    CHECK(strcmp(pieces_of(text, flags), want) == 0, "\"%s\" gives %s, want %s", text,                       \
+          pieces_of(text, flags), want)
 
 static void check_round_trip(const char *text, size_t size, unsigned flags) {
     static char back[1 << 16];
     encode_bytes(text, size, flags);
     size_t length = decode(ids, id_count, (flags & TOKENIZE_SPECIAL) != 0, back);
-    CHECK(length == size && memcmp(back, text, size) == 0, "\"%.*s\" comes back as \"%.*s\"", (int)size, text, (int)length, back);
+    CHECK(length == size && memcmp(back, text, size) == 0, "\"%.*s\" comes back as \"%.*s\"", (int)size, text,
+          (int)length, back);
 }
 
-/* ---- merging against its definition ------------------------------------------------------------------------- */
+/* ---- merging against its definition -------------------------------------------------------------------- */
 
 static uint32_t random_state = 1;
 static uint32_t random_below(uint32_t n) {
@@ -245,7 +254,8 @@ static bool slow_word(void *context, const char *word, size_t size) {
 static void check_slow(const char *text) {
     CHECK(id_count == the_slow.out_count, "\"%s\": %zu tokens, want %zu", text, id_count, the_slow.out_count);
     for (size_t i = 0; i < id_count && i < the_slow.out_count; i++)
-        CHECK(ids[i] == the_slow.out[i], "\"%s\": token %zu is %d, want %d", text, i, ids[i], the_slow.out[i]);
+        CHECK(ids[i] == the_slow.out[i], "\"%s\": token %zu is %d, want %d", text, i, ids[i],
+              the_slow.out[i]);
 }
 
 static void random_text(char *text, size_t size, const char *alphabet) {
@@ -257,8 +267,10 @@ static void random_text(char *text, size_t size, const char *alphabet) {
 static void random_merges(recipe *r, size_t wanted) {
     static const char *const first[] = {"a", "b", "c", "\xc4\xa0"};
     while (r->merge_count < wanted) {
-        uint32_t left = random_below((uint32_t)r->merge_count + 4), right = random_below((uint32_t)r->merge_count + 4);
-        const char *a = left < 4 ? first[left] : r->tokens[256 + left - 4], *b = right < 4 ? first[right] : r->tokens[256 + right - 4];
+        uint32_t left = random_below((uint32_t)r->merge_count + 4),
+                 right = random_below((uint32_t)r->merge_count + 4);
+        const char *a = left < 4 ? first[left] : r->tokens[256 + left - 4],
+                   *b = right < 4 ? first[right] : r->tokens[256 + right - 4];
         const char *joined = keep("%s%s", a, b);
         if (strlen(joined) < 20 && find_token(r, joined) < 0) add_merge(r, a, b);
     }
@@ -287,7 +299,8 @@ static void byte_pairs_merge_as_defined(void) {
 static void slow_scores(slow *s, const char *text, bool prefix) {
     s->count = s->out_count = 0;
     if (prefix && *text) strcpy(s->symbols[s->count++], "\xe2\x96\x81");
-    for (const char *c = text; *c; c++) snprintf(s->symbols[s->count++], 64, *c == ' ' ? "\xe2\x96\x81" : "%c", *c);
+    for (const char *c = text; *c; c++)
+        snprintf(s->symbols[s->count++], 64, *c == ' ' ? "\xe2\x96\x81" : "%c", *c);
     for (;;) {
         int best = -1;
         size_t place = 0;
@@ -295,7 +308,8 @@ static void slow_scores(slow *s, const char *text, bool prefix) {
             char both[128];
             snprintf(both, sizeof both, "%s%s", s->symbols[i], s->symbols[i + 1]);
             int id = find_token(s->r, both);
-            if (id >= 0 && s->r->types[id] == 1 && (best < 0 || s->r->scores[id] > s->r->scores[best])) best = id, place = i;
+            if (id >= 0 && s->r->types[id] == 1 && (best < 0 || s->r->scores[id] > s->r->scores[best]))
+                best = id, place = i;
         }
         if (best < 0) break;
         slow_join(s, place);
@@ -311,7 +325,8 @@ static void random_scores(recipe *r, size_t wanted, bool inner_spaces) {
     static const char *const first[] = {"a", "b", "\xe2\x96\x81", "aa", "\342\226\201b"};
     for (size_t i = 0; i < 5; i++) add(r, first[i], 1, (float)random_below(9) - 9);
     while (r->count < wanted) {
-        const char *a = r->tokens[259 + random_below((uint32_t)r->count - 259)], *b = r->tokens[259 + random_below((uint32_t)r->count - 259)];
+        const char *a = r->tokens[259 + random_below((uint32_t)r->count - 259)],
+                   *b = r->tokens[259 + random_below((uint32_t)r->count - 259)];
         const char *joined = keep("%s%s", a, b);
         bool inner = strstr(b, "\xe2\x96\x81") && strspn(a, "\xe2\x96\x81") < strlen(a);
         if (strlen(joined) > 24 || find_token(r, joined) >= 0 || (inner && !inner_spaces)) continue;
@@ -347,8 +362,10 @@ static void long_words_take_linear_space_and_little_more_time(void) {
     add_merge(r, "a", "a"), add_merge(r, "aa", "aa"), add_merge(r, "aaaa", "aaaa");
     open_vocabulary(r);
     encode_bytes("aaaaaaaaaaa", 11, 0);
-    CHECK(id_count == 3 && ids[0] == 258 && ids[1] == 256 && ids[2] == 'a', "%zu: %d %d %d", id_count, ids[0], ids[1], ids[2]);
-    CHECK(tokenizer_encode(t, text, SIZE, 0, NULL, 0, &id_count, &error) == CLLA_OK && id_count == SIZE / 8, "%zu tokens", id_count);
+    CHECK(id_count == 3 && ids[0] == 258 && ids[1] == 256 && ids[2] == 'a', "%zu: %d %d %d", id_count, ids[0],
+          ids[1], ids[2]);
+    CHECK(tokenizer_encode(t, text, SIZE, 0, NULL, 0, &id_count, &error) == CLLA_OK && id_count == SIZE / 8,
+          "%zu tokens", id_count);
     close_vocabulary();
     r = begin_scores();
     add(r, "a", 1, -3), add(r, "aa", 1, -1), add(r, "aaaa", 1, -2);
@@ -359,7 +376,7 @@ static void long_words_take_linear_space_and_little_more_time(void) {
     free(text);
 }
 
-/* ---- words, bytes, spaces ----------------------------------------------------------------------------------- */
+/* ---- words, bytes, spaces ------------------------------------------------------------------------------ */
 
 static void merges_can_be_ignored_for_whole_words(void) {
     const char *names[] = {"llama-bpe", "gpt-2"};
@@ -411,9 +428,19 @@ static void every_byte_round_trips(void) {
 static void invalid_utf8_is_read_as_replacements(void) {
     struct {
         const char *text, *reads_as;
-    } cases[] = {{"a\xff" "b", "a\xef\xbf\xbd" "b"}, {"\xe2\x82", "\xef\xbf\xbd"}, {"\xe2\x82" "a", "\xef\xbf\xbd" "a"},
-                 {"\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd"}, {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
-                 {"\xf0\x9f\x9a", "\xef\xbf\xbd"}, {"\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}};
+    } cases[] = {{"a\xff"
+                  "b",
+                  "a\xef\xbf\xbd"
+                  "b"},
+                 {"\xe2\x82", "\xef\xbf\xbd"},
+                 {"\xe2\x82"
+                  "a",
+                  "\xef\xbf\xbd"
+                  "a"},
+                 {"\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd"},
+                 {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
+                 {"\xf0\x9f\x9a", "\xef\xbf\xbd"},
+                 {"\xf4\x90\x80\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"}};
     for (int kind = 0; kind < 2; kind++) {
         recipe *r = kind ? begin_scores() : begin_bytes("gpt-2");
         if (kind) add(r, "\xe2\x96\x81", 1, -1);
@@ -422,7 +449,8 @@ static void invalid_utf8_is_read_as_replacements(void) {
             char back[200];
             encode_bytes(cases[i].text, strlen(cases[i].text), 0);
             size_t size = decode(ids, id_count, false, back);
-            CHECK(size == strlen(cases[i].reads_as) && memcmp(back, cases[i].reads_as, size) == 0, "case %zu of kind %d", i, kind);
+            CHECK(size == strlen(cases[i].reads_as) && memcmp(back, cases[i].reads_as, size) == 0,
+                  "case %zu of kind %d", i, kind);
         }
         close_vocabulary();
     }
@@ -433,7 +461,9 @@ static void unknown_characters_become_unknown_tokens(void) {
     add(r, "<unk>", 2, 0), add(r, "<s>", 3, 0), add(r, "</s>", 3, 0);
     add(r, "\xe2\x96\x81", 1, -1), add(r, "a", 1, -2);
     open_vocabulary(r);
-    CHECK_PIECES("a\xc3\xa9\xe4\xb8\xad" "a", 0, " |a|<unk>|a");
+    CHECK_PIECES("a\xc3\xa9\xe4\xb8\xad"
+                 "a",
+                 0, " |a|<unk>|a");
     char text[64];
     size_t size = decode(ids, id_count, false, text);
     CHECK(size == 2 && memcmp(text, "aa", 2) == 0, "unknown tokens are not text");
@@ -459,12 +489,13 @@ static void spaces_are_prefixed_and_trimmed_as_asked(void) {
         }
 }
 
-/* ---- special tokens ----------------------------------------------------------------------------------------- */
+/* ---- special tokens ------------------------------------------------------------------------------------ */
 
 static recipe *chat_recipe(bool scores) {
     recipe *r = scores ? begin_scores() : begin_bytes("gpt-2");
     if (scores) add(r, "\xe2\x96\x81", 1, -9);
-    add(r, "<|a|>", 3, 0), add(r, "<|a|>b", 3, 0), add(r, "<tool>", 4, 0), add(r, "<|im_end|>", 3, 0), add(r, "<", 4, 0);
+    add(r, "<|a|>", 3, 0), add(r, "<|a|>b", 3, 0), add(r, "<tool>", 4, 0), add(r, "<|im_end|>", 3, 0),
+        add(r, "<", 4, 0);
     return r;
 }
 
@@ -473,9 +504,11 @@ static void control_tokens_come_only_when_asked_for(void) {
     CHECK_PIECES("x<|a|>y", TOKENIZE_SPECIAL, "x|<|a|>|y");
     CHECK_PIECES("<|a|>b<|a|>c", TOKENIZE_SPECIAL, "<|a|>b|<|a|>|c");
     CHECK_PIECES("<|a|><|a", TOKENIZE_SPECIAL, "<|a|>|<|||a");
-    CHECK(encode_bytes("<|a|>", 5, TOKENIZE_SPECIAL) == 1 && ids[0] == 256 && tokenizer_is_control(t, ids[0]), "control");
+    CHECK(encode_bytes("<|a|>", 5, TOKENIZE_SPECIAL) == 1 && ids[0] == 256 && tokenizer_is_control(t, ids[0]),
+          "control");
     encode_bytes("<|a|>b<|im_end|>", 16, 0);
-    for (size_t i = 0; i < id_count; i++) CHECK(!tokenizer_is_control(t, ids[i]), "plain text gave control token %d", ids[i]);
+    for (size_t i = 0; i < id_count; i++)
+        CHECK(!tokenizer_is_control(t, ids[i]), "plain text gave control token %d", ids[i]);
     check_round_trip("<|a|>b<|im_end|>", 16, 0);
     check_round_trip("<|a|>b<|im_end|> \n<|a|>", 23, TOKENIZE_SPECIAL);
     close_vocabulary();
@@ -496,7 +529,8 @@ static void user_defined_tokens_always_come(void) {
 /* SentencePiece texts that spell a control token by their merges do not become it either. */
 static void merges_never_spell_control_tokens(void) {
     recipe *r = begin_scores();
-    add(r, "\xe2\x96\x81", 1, -9), add(r, "<", 1, -9), add(r, "s", 1, -9), add(r, ">", 1, -9), add(r, "<s", 1, -1), add(r, "s>", 1, -2);
+    add(r, "\xe2\x96\x81", 1, -9), add(r, "<", 1, -9), add(r, "s", 1, -9), add(r, ">", 1, -9),
+        add(r, "<s", 1, -1), add(r, "s>", 1, -2);
     add(r, "<0x", 1, -1), add(r, "<0x4", 1, -1), add(r, "<0x41", 1, -1);
     open_vocabulary(r);
     CHECK_PIECES("<s>", 0, " |<s|>");
@@ -514,7 +548,9 @@ static void begin_and_end_tokens_come_when_asked_for(void) {
     recipe *r = chat_recipe(false);
     r->bos = 256, r->eos = 259;
     open_vocabulary(r);
-    CHECK(tokenizer_bos(t) == 256 && tokenizer_eos(t) == 259 && !tokenizer_wants_bos(t) && !tokenizer_wants_eos(t), "defaults");
+    CHECK(tokenizer_bos(t) == 256 && tokenizer_eos(t) == 259 && !tokenizer_wants_bos(t) &&
+              !tokenizer_wants_eos(t),
+          "defaults");
     CHECK_PIECES("x", TOKENIZE_BOS, "<|a|>|x");
     CHECK_PIECES("x", TOKENIZE_EOS, "x|<|im_end|>");
     CHECK_PIECES("", TOKENIZE_BOS | TOKENIZE_EOS, "<|a|>|<|im_end|>");
@@ -522,12 +558,14 @@ static void begin_and_end_tokens_come_when_asked_for(void) {
     r = chat_recipe(false);
     r->add_bos = 1, r->add_eos = 1;
     open_vocabulary(r);
-    CHECK(tokenizer_bos(t) == -1 && !tokenizer_wants_bos(t) && !tokenizer_wants_eos(t), "what is not there cannot be wanted");
+    CHECK(tokenizer_bos(t) == -1 && !tokenizer_wants_bos(t) && !tokenizer_wants_eos(t),
+          "what is not there cannot be wanted");
     CHECK_PIECES("x", TOKENIZE_BOS | TOKENIZE_EOS, "x");
     close_vocabulary();
     r = chat_recipe(true);
     open_vocabulary(r);
-    CHECK(tokenizer_bos(t) == 1 && tokenizer_eos(t) == 2 && tokenizer_wants_bos(t) && !tokenizer_wants_eos(t), "SentencePiece");
+    CHECK(tokenizer_bos(t) == 1 && tokenizer_eos(t) == 2 && tokenizer_wants_bos(t) && !tokenizer_wants_eos(t),
+          "SentencePiece");
     close_vocabulary();
     r = chat_recipe(true);
     r->add_bos = 0, r->add_eos = 1, r->bos = 5;
@@ -550,7 +588,9 @@ static void ends_of_turns_are_known(void) {
     write_recipe(&the_writer, r);
     writer_u32(&the_writer, "tokenizer.ggml.eot_token_id", (uint32_t)stop);
     CHECK(open_written() == CLLA_OK, "%s", error.text);
-    CHECK(tokenizer_ends(t, own) && tokenizer_ends(t, stop) && tokenizer_ends(t, turn) && tokenizer_ends(t, end), "they end");
+    CHECK(tokenizer_ends(t, own) && tokenizer_ends(t, stop) && tokenizer_ends(t, turn) &&
+              tokenizer_ends(t, end),
+          "they end");
     CHECK(!tokenizer_ends(t, plain) && !tokenizer_ends(t, 'a'), "they do not");
     CHECK(!tokenizer_ends(t, -1) && !tokenizer_ends(t, (int32_t)r->count), "no tokens");
     CHECK(tokenizer_is_control(t, turn), "an end of turn is control, whatever the file says");
@@ -559,7 +599,8 @@ static void ends_of_turns_are_known(void) {
     end = add(r, "<|end|>", 3, 0);
     int32_t back = add(r, "<|return|>", 3, 0), call = add(r, "<|call|>", 3, 0);
     open_vocabulary(r);
-    CHECK(tokenizer_ends(t, back) && tokenizer_ends(t, call) && !tokenizer_ends(t, end), "<|end|> is within the message here");
+    CHECK(tokenizer_ends(t, back) && tokenizer_ends(t, call) && !tokenizer_ends(t, end),
+          "<|end|> is within the message here");
     close_vocabulary();
 }
 
@@ -578,16 +619,19 @@ static void phi3_specials_eat_the_space_behind_them(void) {
 static void capacity_limits_what_is_written_not_what_is_counted(void) {
     open_vocabulary(begin_bytes("gpt-2"));
     int32_t few[3] = {-7, -7, -7};
-    CHECK(tokenizer_encode(t, "abcdef", 6, 0, few, 2, &id_count, &error) == CLLA_OK && id_count == 6, "%zu", id_count);
+    CHECK(tokenizer_encode(t, "abcdef", 6, 0, few, 2, &id_count, &error) == CLLA_OK && id_count == 6, "%zu",
+          id_count);
     CHECK(few[0] == 'a' && few[1] == 'b' && few[2] == -7, "written beyond the capacity");
-    CHECK(tokenizer_encode(t, "abc", 3, 0, NULL, 0, &id_count, &error) == CLLA_OK && id_count == 3, "%zu", id_count);
+    CHECK(tokenizer_encode(t, "abc", 3, 0, NULL, 0, &id_count, &error) == CLLA_OK && id_count == 3, "%zu",
+          id_count);
     char piece[4] = "zzz";
     CHECK(tokenizer_piece(t, 'a', false, piece, 0) == 1 && piece[0] == 'z', "a piece is only measured");
-    CHECK(tokenizer_piece(t, -1, true, piece, 3) == 0 && tokenizer_piece(t, 256, true, piece, 3) == 0, "no tokens, no text");
+    CHECK(tokenizer_piece(t, -1, true, piece, 3) == 0 && tokenizer_piece(t, 256, true, piece, 3) == 0,
+          "no tokens, no text");
     close_vocabulary();
 }
 
-/* ---- streams ------------------------------------------------------------------------------------------------ */
+/* ---- streams ------------------------------------------------------------------------------------------- */
 
 static void the_stream_never_ends_in_half_a_character(void) {
     open_vocabulary(begin_bytes("gpt-2"));
@@ -616,64 +660,91 @@ static void broken_characters_come_out_replaced(void) {
         uint8_t bytes[6];
         size_t count;
         const char *want;
-    } cases[] = {{{0xe4, 0xb8}, 2, "\xef\xbf\xbd"}, {{0xe4, 0xb8, 'a'}, 3, "\xef\xbf\xbd" "a"}, {{0xff, 'a', 0x80}, 3, "\xef\xbf\xbd" "a\xef\xbf\xbd"},
-                 {{0xf0, 0x9f, 0x9a, 0xf0, 0x9f}, 5, "\xef\xbf\xbd\xef\xbf\xbd"}, {{0xe4, 0xe4, 0xb8, 0xad}, 4, "\xef\xbf\xbd\xe4\xb8\xad"}};
+    } cases[] = {{{0xe4, 0xb8}, 2, "\xef\xbf\xbd"},
+                 {{0xe4, 0xb8, 'a'},
+                  3,
+                  "\xef\xbf\xbd"
+                  "a"},
+                 {{0xff, 'a', 0x80},
+                  3,
+                  "\xef\xbf\xbd"
+                  "a\xef\xbf\xbd"},
+                 {{0xf0, 0x9f, 0x9a, 0xf0, 0x9f}, 5, "\xef\xbf\xbd\xef\xbf\xbd"},
+                 {{0xe4, 0xe4, 0xb8, 0xad}, 4, "\xef\xbf\xbd\xe4\xb8\xad"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         int32_t list[6];
         char text[200], bytes[8];
         for (size_t k = 0; k < cases[i].count; k++) { /* tokens 0 to 255 are the bytes */
             list[k] = cases[i].bytes[k];
-            CHECK(tokenizer_piece(t, list[k], false, bytes, 8) == 1 && (uint8_t)bytes[0] == cases[i].bytes[k], "byte %d", list[k]);
+            CHECK(tokenizer_piece(t, list[k], false, bytes, 8) == 1 && (uint8_t)bytes[0] == cases[i].bytes[k],
+                  "byte %d", list[k]);
         }
         size_t size = decode(list, cases[i].count, false, text);
-        CHECK(size == strlen(cases[i].want) && memcmp(text, cases[i].want, size) == 0, "case %zu: %.*s", i, (int)size, text);
+        CHECK(size == strlen(cases[i].want) && memcmp(text, cases[i].want, size) == 0, "case %zu: %.*s", i,
+              (int)size, text);
     }
     close_vocabulary();
 }
 
 static void the_first_space_of_a_run_is_dropped(void) {
     recipe *r = begin_scores();
-    int32_t space = add(r, "\xe2\x96\x81", 1, -9), word = add(r, "\xe2\x96\x81hi", 1, -1), control = add(r, "<|u|>", 3, 0);
+    int32_t space = add(r, "\xe2\x96\x81", 1, -9), word = add(r, "\xe2\x96\x81hi", 1, -1),
+            control = add(r, "<|u|>", 3, 0);
     open_vocabulary(r);
     struct {
         int32_t list[4];
         size_t count;
         const char *hidden, *shown;
-    } cases[] = {{{word, word}, 2, "hi hi", "hi hi"}, {{space, word}, 2, " hi", " hi"}, {{1, word, word}, 3, "hi hi", "<s>hi hi"},
-                 {{word, control, word}, 3, "hihi", "hi<|u|>hi"}, {{3 + 'x', word}, 2, "x hi", "x hi"}, {{-5, 9999, word}, 3, "hi", "hi"}};
+    } cases[] = {{{word, word}, 2, "hi hi", "hi hi"},       {{space, word}, 2, " hi", " hi"},
+                 {{1, word, word}, 3, "hi hi", "<s>hi hi"}, {{word, control, word}, 3, "hihi", "hi<|u|>hi"},
+                 {{3 + 'x', word}, 2, "x hi", "x hi"},      {{-5, 9999, word}, 3, "hi", "hi"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[400];
         size_t size = decode(cases[i].list, cases[i].count, false, text);
-        CHECK(size == strlen(cases[i].hidden) && memcmp(text, cases[i].hidden, size) == 0, "case %zu: %.*s", i, (int)size, text);
+        CHECK(size == strlen(cases[i].hidden) && memcmp(text, cases[i].hidden, size) == 0, "case %zu: %.*s",
+              i, (int)size, text);
         size = decode(cases[i].list, cases[i].count, true, text);
-        CHECK(size == strlen(cases[i].shown) && memcmp(text, cases[i].shown, size) == 0, "case %zu: %.*s", i, (int)size, text);
+        CHECK(size == strlen(cases[i].shown) && memcmp(text, cases[i].shown, size) == 0, "case %zu: %.*s", i,
+              (int)size, text);
     }
     close_vocabulary();
     r->add_prefix = 0;
     open_vocabulary(r);
     char text[400];
     size_t size = decode(cases[0].list, 2, false, text);
-    CHECK(size == 6 && memcmp(text, " hi hi", 6) == 0, "without a prefix nothing is dropped: %.*s", (int)size, text);
+    CHECK(size == 6 && memcmp(text, " hi hi", 6) == 0, "without a prefix nothing is dropped: %.*s", (int)size,
+          text);
     close_vocabulary();
 }
 
 static void added_texts_come_out_as_they_are(void) {
     recipe *r = begin_bytes("gpt-2");
-    int32_t odd = add(r, "two words \xe4\xb8\xad", 1, 0), user = add(r, "\xc4\xa0user", 4, 0), byte_like = add(r, "\xc4\xa0x", 1, 0);
+    int32_t odd = add(r, "two words \xe4\xb8\xad", 1, 0), user = add(r, "\xc4\xa0user", 4, 0),
+            byte_like = add(r, "\xc4\xa0x", 1, 0);
     open_vocabulary(r);
     char text[200];
     int32_t list[] = {odd, user, byte_like};
     size_t size = decode(list, 3, false, text);
-    CHECK(size == 13 + 6 + 2 && memcmp(text, "two words \xe4\xb8\xad\xc4\xa0user x", size) == 0, "%.*s", (int)size, text);
+    CHECK(size == 13 + 6 + 2 && memcmp(text, "two words \xe4\xb8\xad\xc4\xa0user x", size) == 0, "%.*s",
+          (int)size, text);
     close_vocabulary();
 }
 
-/* ---- WordPiece ---------------------------------------------------------------------------------------------- */
+/* ---- WordPiece ----------------------------------------------------------------------------------------- */
 
 static recipe *wordpiece_recipe(void) {
     recipe *r = begin("bert", NULL);
-    static const char *const tokens[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "\342\226\201cafe", "s", "\342\226\201c", "afe",
-                                         "\xe2\x96\x81,", "\xe2\x96\x81\xe4\xb8\xad", "\342\226\201a"};
+    static const char *const tokens[] = {"[PAD]",
+                                         "[UNK]",
+                                         "[CLS]",
+                                         "[SEP]",
+                                         "\342\226\201cafe",
+                                         "s",
+                                         "\342\226\201c",
+                                         "afe",
+                                         "\xe2\x96\x81,",
+                                         "\xe2\x96\x81\xe4\xb8\xad",
+                                         "\342\226\201a"};
     for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++) add(r, tokens[i], i < 4 ? 3 : 1, 0);
     r->unknown = 1;
     return r;
@@ -690,12 +761,15 @@ static void open_wordpiece(void) {
 static void wordpiece_normalises_and_takes_the_longest(void) {
     open_wordpiece();
     CHECK_PIECES("cafe", 0, " cafe");
-    CHECK_PIECES(" Caf\xc3\x89s,\n\xe4\xb8\xad" "a", 0, " cafe|s| ,| \xe4\xb8\xad| a");
+    CHECK_PIECES(" Caf\xc3\x89s,\n\xe4\xb8\xad"
+                 "a",
+                 0, " cafe|s| ,| \xe4\xb8\xad| a");
     CHECK_PIECES("cafe\xcc\x81\xe2\x80\x8b", 0, " cafe");
     CHECK_PIECES("cafex a", 0, " [UNK]| a");
     CHECK_PIECES("cc", 0, " [UNK]");
     CHECK_PIECES("a", TOKENIZE_BOS | TOKENIZE_EOS, " [CLS]| a| [SEP]");
-    CHECK(tokenizer_wants_bos(t) && tokenizer_wants_eos(t) && tokenizer_bos(t) == 2 && tokenizer_eos(t) == 3, "conventions");
+    CHECK(tokenizer_wants_bos(t) && tokenizer_wants_eos(t) && tokenizer_bos(t) == 2 && tokenizer_eos(t) == 3,
+          "conventions");
     char text[400];
     encode_bytes("CAF\xc3\xa9s ,  a", 11, 0);
     size_t size = decode(ids, id_count, false, text);
@@ -707,7 +781,7 @@ static void wordpiece_normalises_and_takes_the_longest(void) {
     close_vocabulary();
 }
 
-/* ---- metadata that is wrong --------------------------------------------------------------------------------- */
+/* ---- metadata that is wrong ---------------------------------------------------------------------------- */
 
 /* A header written by `write`, which must be refused with `want` and a sentence that holds `names`. */
 static void check_refused(void (*write)(gguf_writer *), clla_status want, const char *names) {
@@ -737,31 +811,60 @@ static void model(gguf_writer *w, const char *name) { writer_text(w, "tokenizer.
 static void no_model(gguf_writer *w) { put_tokens(w, 2); }
 static void other_model(gguf_writer *w) { model(w, "rwkv"), put_tokens(w, 2); }
 static void number_model(gguf_writer *w) { writer_u32(w, "tokenizer.ggml.model", 3); }
-static void other_pre(gguf_writer *w) { model(w, "gpt2"), writer_text(w, "tokenizer.ggml.pre", "superb\xff"), put_tokens(w, 2); }
+static void other_pre(gguf_writer *w) {
+    model(w, "gpt2"), writer_text(w, "tokenizer.ggml.pre", "superb\xff"), put_tokens(w, 2);
+}
 static void no_tokens(gguf_writer *w) { model(w, "gpt2"), put_merge(w, "a b"); }
 static void empty_tokens(gguf_writer *w) { model(w, "gpt2"), put_merge(w, "a b"), put_tokens(w, 0); }
-static void number_tokens(gguf_writer *w) { model(w, "gpt2"), put_numbers(w, "tokenizer.ggml.tokens", GGUF_INT32, 3, 1); }
+static void number_tokens(gguf_writer *w) {
+    model(w, "gpt2"), put_numbers(w, "tokenizer.ggml.tokens", GGUF_INT32, 3, 1);
+}
 static void one_token(gguf_writer *w) { model(w, "gpt2"), writer_text(w, "tokenizer.ggml.tokens", "a"); }
 static void no_merges(gguf_writer *w) { model(w, "gpt2"), put_tokens(w, 2); }
 static void short_merge(gguf_writer *w) { model(w, "gpt2"), put_tokens(w, 2), put_merge(w, "ab"); }
 static void empty_merge(gguf_writer *w) { model(w, "gpt2"), put_tokens(w, 2), put_merge(w, ""); }
 static void half_merge(gguf_writer *w) { model(w, "gpt2"), put_tokens(w, 2), put_merge(w, "a "); }
 static void no_scores(gguf_writer *w) { model(w, "llama"), put_tokens(w, 2); }
-static void few_scores(gguf_writer *w) { model(w, "llama"), put_tokens(w, 3), put_numbers(w, "tokenizer.ggml.scores", GGUF_FLOAT32, 2, 0); }
-static void few_types(gguf_writer *w) { no_merges(w), put_merge(w, "a b"), put_numbers(w, "tokenizer.ggml.token_type", GGUF_INT32, 1, 1); }
-static void many_types(gguf_writer *w) { no_merges(w), put_merge(w, "a b"), put_numbers(w, "tokenizer.ggml.token_type", GGUF_INT32, 3, 1); }
-static void odd_types(gguf_writer *w) { no_merges(w), put_merge(w, "a b"), put_numbers(w, "tokenizer.ggml.token_type", GGUF_INT32, 2, 7); }
-static void huge_types(gguf_writer *w) { no_merges(w), put_merge(w, "a b"), put_numbers(w, "tokenizer.ggml.token_type", GGUF_UINT32, 2, 0xffffffff); }
-static void half_types(gguf_writer *w) { no_merges(w), put_merge(w, "a b"), put_numbers(w, "tokenizer.ggml.token_type", GGUF_FLOAT32, 2, 0x3fc00000); }
-static void text_types(gguf_writer *w) { no_merges(w), put_merge(w, "a b"), writer_array(w, "tokenizer.ggml.token_type", GGUF_STRING, 0); }
-static void far_bos(gguf_writer *w) { no_merges(w), put_merge(w, "a b"), writer_u32(w, "tokenizer.ggml.bos_token_id", 2); }
-static void text_eos(gguf_writer *w) { no_merges(w), put_merge(w, "a b"), writer_text(w, "tokenizer.ggml.eos_token_id", "x"); }
-static void far_eot(gguf_writer *w) { no_merges(w), put_merge(w, "a b"), writer_u32(w, "tokenizer.ggml.eot_token_id", 9); }
-static void text_flag(gguf_writer *w) { no_merges(w), put_merge(w, "a b"), writer_text(w, "tokenizer.ggml.add_bos_token", "yes"); }
+static void few_scores(gguf_writer *w) {
+    model(w, "llama"), put_tokens(w, 3), put_numbers(w, "tokenizer.ggml.scores", GGUF_FLOAT32, 2, 0);
+}
+static void few_types(gguf_writer *w) {
+    no_merges(w), put_merge(w, "a b"), put_numbers(w, "tokenizer.ggml.token_type", GGUF_INT32, 1, 1);
+}
+static void many_types(gguf_writer *w) {
+    no_merges(w), put_merge(w, "a b"), put_numbers(w, "tokenizer.ggml.token_type", GGUF_INT32, 3, 1);
+}
+static void odd_types(gguf_writer *w) {
+    no_merges(w), put_merge(w, "a b"), put_numbers(w, "tokenizer.ggml.token_type", GGUF_INT32, 2, 7);
+}
+static void huge_types(gguf_writer *w) {
+    no_merges(w), put_merge(w, "a b"),
+        put_numbers(w, "tokenizer.ggml.token_type", GGUF_UINT32, 2, 0xffffffff);
+}
+static void half_types(gguf_writer *w) {
+    no_merges(w), put_merge(w, "a b"),
+        put_numbers(w, "tokenizer.ggml.token_type", GGUF_FLOAT32, 2, 0x3fc00000);
+}
+static void text_types(gguf_writer *w) {
+    no_merges(w), put_merge(w, "a b"), writer_array(w, "tokenizer.ggml.token_type", GGUF_STRING, 0);
+}
+static void far_bos(gguf_writer *w) {
+    no_merges(w), put_merge(w, "a b"), writer_u32(w, "tokenizer.ggml.bos_token_id", 2);
+}
+static void text_eos(gguf_writer *w) {
+    no_merges(w), put_merge(w, "a b"), writer_text(w, "tokenizer.ggml.eos_token_id", "x");
+}
+static void far_eot(gguf_writer *w) {
+    no_merges(w), put_merge(w, "a b"), writer_u32(w, "tokenizer.ggml.eot_token_id", 9);
+}
+static void text_flag(gguf_writer *w) {
+    no_merges(w), put_merge(w, "a b"), writer_text(w, "tokenizer.ggml.add_bos_token", "yes");
+}
 static void long_token(gguf_writer *w) {
     static char text[5001];
     memset(text, 'a', 5000);
-    model(w, "gpt2"), put_merge(w, "a b"), writer_array(w, "tokenizer.ggml.tokens", GGUF_STRING, 1), put_text(w, text);
+    model(w, "gpt2"), put_merge(w, "a b"), writer_array(w, "tokenizer.ggml.tokens", GGUF_STRING, 1),
+        put_text(w, text);
 }
 
 static void wrong_metadata_is_refused_by_name(void) {
@@ -798,7 +901,8 @@ static void odd_vocabularies_still_work(void) {
     add_merge(r, "a", "b");
     int32_t twice = add(r, "ab", 1, 0), empty = add(r, "", 1, 0), broken = add(r, "\xff\xfe", 1, 0);
     int32_t no_control = add(r, "", 3, 0);
-    r->merges[r->merge_count++] = "a nothing", r->merges[r->merge_count++] = "nothing b", r->merges[r->merge_count++] = "b c";
+    r->merges[r->merge_count++] = "a nothing", r->merges[r->merge_count++] = "nothing b",
+    r->merges[r->merge_count++] = "b c";
     r->merges[r->merge_count++] = "a b";
     open_vocabulary(r);
     CHECK_PIECES("abc ab", TOKENIZE_SPECIAL, "ab|c| |ab");
@@ -809,7 +913,8 @@ static void odd_vocabularies_still_work(void) {
     CHECK(decode(&broken, 1, true, text) == 6, "two replacements");
     close_vocabulary();
     r = begin_scores();
-    add(r, "a", 1, (float)NAN), add(r, "aa", 1, (float)NAN), add(r, "aaa", 1, INFINITY), add(r, "aaaa", 1, -INFINITY);
+    add(r, "a", 1, (float)NAN), add(r, "aa", 1, (float)NAN), add(r, "aaa", 1, INFINITY),
+        add(r, "aaaa", 1, -INFINITY);
     add(r, "<0xZZ>", 6, 0);
     open_vocabulary(r);
     encode_bytes("aaaaa", 5, 0);
@@ -817,30 +922,37 @@ static void odd_vocabularies_still_work(void) {
     close_vocabulary();
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------------------- */
 
 static void failed_allocations_leak_nothing(void) {
     for (int kind = 0; kind < 3; kind++) {
-        if (kind == 2) open_wordpiece();
-        else open_vocabulary(chat_recipe(kind == 1));
+        if (kind == 2)
+            open_wordpiece();
+        else
+            open_vocabulary(chat_recipe(kind == 1));
         size_t before = memory_in_use();
         tokenizer *other = NULL;
         memory_fail_at(1);
-        CHECK(tokenizer_create(&the_header, &other, &error) == CLLA_OUT_OF_MEMORY && !other, "no memory, yet a tokenizer");
+        CHECK(tokenizer_create(&the_header, &other, &error) == CLLA_OUT_OF_MEMORY && !other,
+              "no memory, yet a tokenizer");
         memory_fail_at(0);
         CHECK(memory_in_use() == before, "%zu bytes leaked", memory_in_use() - before);
         static char text[3000];
-        for (size_t i = 0; i < sizeof text; i++) text[i] = i % 7 == 3 && i < 300 ? '\xff' : "ab c<|a|>"[i % 9];
+        for (size_t i = 0; i < sizeof text; i++)
+            text[i] = i % 7 == 3 && i < 300 ? '\xff' : "ab c<|a|>"[i % 9];
         for (long n = 1;; n++) {
             memory_fail_at(n);
-            clla_status status = tokenizer_encode(t, text, sizeof text, TOKENIZE_SPECIAL, ids, IDS, &id_count, &error);
+            clla_status status =
+                tokenizer_encode(t, text, sizeof text, TOKENIZE_SPECIAL, ids, IDS, &id_count, &error);
             memory_fail_at(0);
-            CHECK(memory_in_use() == before, "kind %d: allocation %ld leaked %zu", kind, n, memory_in_use() - before);
+            CHECK(memory_in_use() == before, "kind %d: allocation %ld leaked %zu", kind, n,
+                  memory_in_use() - before);
             if (status == CLLA_OK) {
                 CHECK(n > 2, "only %ld allocations", n);
                 break;
             }
-            CHECK(status == CLLA_OUT_OF_MEMORY && id_count == 0 && error.text[0], "allocation %ld: %s", n, clla_status_name(status));
+            CHECK(status == CLLA_OUT_OF_MEMORY && id_count == 0 && error.text[0], "allocation %ld: %s", n,
+                  clla_status_name(status));
         }
         close_vocabulary();
     }
@@ -863,7 +975,8 @@ int main(void) {
     RUN("begin and end tokens come when asked for", begin_and_end_tokens_come_when_asked_for);
     RUN("ends of turns are known", ends_of_turns_are_known);
     RUN("the special tokens of Phi-3 eat the space behind them", phi3_specials_eat_the_space_behind_them);
-    RUN("capacity limits what is written, not what is counted", capacity_limits_what_is_written_not_what_is_counted);
+    RUN("capacity limits what is written, not what is counted",
+        capacity_limits_what_is_written_not_what_is_counted);
     RUN("the stream never ends in half a character", the_stream_never_ends_in_half_a_character);
     RUN("broken characters come out replaced", broken_characters_come_out_replaced);
     RUN("the first space of a run is dropped", the_first_space_of_a_run_is_dropped);

@@ -5,7 +5,7 @@
 
 #include "unicode.h"
 
-/* ---- UTF-8 -------------------------------------------------------------------------------------------------- */
+/* ---- UTF-8 --------------------------------------------------------------------------------------------- */
 
 static bool is_scalar(uint32_t c) { return c < 0xd800 || (c >= 0xe000 && c < 0x110000); }
 
@@ -15,9 +15,13 @@ static void every_character_round_trips(void) {
         if (!is_scalar(c)) continue;
         size_t size = utf8_put(c, bytes);
         utf8_read read = utf8_next(bytes, size);
-        CHECK(size == (c < 0x80 ? 1u : c < 0x800 ? 2u : c < 0x10000 ? 3u : 4u), "U+%04X takes %zu", (unsigned)c, size);
-        CHECK(read.kind == UTF8_VALID && read.point == c && read.size == size, "U+%04X reads U+%04X", (unsigned)c,
-              (unsigned)read.point);
+        CHECK(size == (c < 0x80      ? 1u
+                       : c < 0x800   ? 2u
+                       : c < 0x10000 ? 3u
+                                     : 4u),
+              "U+%04X takes %zu", (unsigned)c, size);
+        CHECK(read.kind == UTF8_VALID && read.point == c && read.size == size, "U+%04X reads U+%04X",
+              (unsigned)c, (unsigned)read.point);
         for (size_t cut = 1; cut < size; cut++) {
             read = utf8_next(bytes, cut);
             CHECK(read.kind == UTF8_CUT && read.size == cut, "U+%04X cut at %zu", (unsigned)c, cut);
@@ -51,8 +55,8 @@ static utf8_read slow_next(const uint8_t *b, size_t size) {
 static void check_bytes(const uint8_t *b, size_t size) {
     utf8_read got = utf8_next((const char *)b, size), want = slow_next(b, size);
     CHECK(got.kind == want.kind && got.size == want.size && got.point == want.point,
-          "%02x %02x %02x %02x of %zu: kind %d size %d, want %d %d", b[0], b[1], b[2], b[3], size, got.kind, got.size, want.kind,
-          want.size);
+          "%02x %02x %02x %02x of %zu: kind %d size %d, want %d %d", b[0], b[1], b[2], b[3], size, got.kind,
+          got.size, want.kind, want.size);
 }
 
 static void every_sequence_reads_as_defined(void) {
@@ -66,20 +70,44 @@ static void every_sequence_reads_as_defined(void) {
             }
 }
 
-/* ---- properties --------------------------------------------------------------------------------------------- */
+/* ---- properties ---------------------------------------------------------------------------------------- */
 
 static void known_characters_have_their_class(void) {
     struct {
         uint32_t point;
         unsigned is;
-    } cases[] = {{'A', IS_UPPER}, {'z', IS_LOWER}, {'7', IS_NUMBER}, {'$', IS_SYMBOL}, {'!', IS_PUNCTUATION},
-                 {'_', IS_PUNCTUATION}, {' ', IS_OTHER | IS_WHITE | IS_SPACE}, {'\n', IS_OTHER | IS_WHITE | IS_NEWLINE},
-                 {'\t', IS_OTHER | IS_WHITE}, {0x85, IS_OTHER | IS_WHITE}, {0xa0, IS_OTHER | IS_WHITE}, {0x1c, IS_OTHER},
-                 {0xbd, IS_NUMBER}, {0xe9, IS_LOWER}, {0x100, IS_UPPER}, {0x101, IS_LOWER}, {0x139, IS_UPPER},
-                 {0x13a, IS_LOWER}, {0x1c5, IS_TITLE}, {0x2b0, IS_MODIFIER}, {0x301, IS_MARK_NONSPACING},
-                 {0x903, IS_MARK_OTHER}, {0x20dd, IS_MARK_OTHER}, {0x4e2d, IS_LETTER_OTHER}, {0x2028, IS_OTHER | IS_WHITE},
-                 {0x200b, IS_OTHER}, {0x3000, IS_OTHER | IS_WHITE}, {0xfeff, IS_OTHER}, {0x1f680, IS_SYMBOL},
-                 {0x10ffff, IS_OTHER}, {0x110000, IS_OTHER}, {0xffffffff, IS_OTHER}};
+    } cases[] = {{'A', IS_UPPER},
+                 {'z', IS_LOWER},
+                 {'7', IS_NUMBER},
+                 {'$', IS_SYMBOL},
+                 {'!', IS_PUNCTUATION},
+                 {'_', IS_PUNCTUATION},
+                 {' ', IS_OTHER | IS_WHITE | IS_SPACE},
+                 {'\n', IS_OTHER | IS_WHITE | IS_NEWLINE},
+                 {'\t', IS_OTHER | IS_WHITE},
+                 {0x85, IS_OTHER | IS_WHITE},
+                 {0xa0, IS_OTHER | IS_WHITE},
+                 {0x1c, IS_OTHER},
+                 {0xbd, IS_NUMBER},
+                 {0xe9, IS_LOWER},
+                 {0x100, IS_UPPER},
+                 {0x101, IS_LOWER},
+                 {0x139, IS_UPPER},
+                 {0x13a, IS_LOWER},
+                 {0x1c5, IS_TITLE},
+                 {0x2b0, IS_MODIFIER},
+                 {0x301, IS_MARK_NONSPACING},
+                 {0x903, IS_MARK_OTHER},
+                 {0x20dd, IS_MARK_OTHER},
+                 {0x4e2d, IS_LETTER_OTHER},
+                 {0x2028, IS_OTHER | IS_WHITE},
+                 {0x200b, IS_OTHER},
+                 {0x3000, IS_OTHER | IS_WHITE},
+                 {0xfeff, IS_OTHER},
+                 {0x1f680, IS_SYMBOL},
+                 {0x10ffff, IS_OTHER},
+                 {0x110000, IS_OTHER},
+                 {0xffffffff, IS_OTHER}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         CHECK(unicode_class(cases[i].point) == cases[i].is, "U+%04X: %x", (unsigned)cases[i].point,
               unicode_class(cases[i].point));
@@ -111,10 +139,12 @@ static void accents_go_and_syllables_fall_apart(void) {
     CHECK(unicode_bare(0x301, b) == 0, "an accent alone");
     CHECK(unicode_bare('e', b) == 1 && b[0] == 'e', "no accent");
     CHECK(unicode_bare(0xac00, b) == 2 && b[0] == 0x1100 && b[1] == 0x1161, "Hangul of two");
-    CHECK(unicode_bare(0xd7a3, b) == 3 && b[0] == 0x1112 && b[1] == 0x1175 && b[2] == 0x11c2, "Hangul of three");
+    CHECK(unicode_bare(0xd7a3, b) == 3 && b[0] == 0x1112 && b[1] == 0x1175 && b[2] == 0x11c2,
+          "Hangul of three");
     CHECK(unicode_bare(0xf900, b) == 1 && b[0] == 0x8c48, "a compatibility ideograph");
     CHECK(unicode_bare(0x2f80c, b) == 1 && b[0] == 0x349e, "one beyond the first plane");
-    CHECK(unicode_lower(0x130) == 'i' && unicode_lower(0x1e900) == 0x1e922 && unicode_lower(0xdf) == 0xdf, "lower case");
+    CHECK(unicode_lower(0x130) == 'i' && unicode_lower(0x1e900) == 0x1e922 && unicode_lower(0xdf) == 0xdf,
+          "lower case");
 }
 
 int main(void) {

@@ -27,9 +27,10 @@ typedef struct fuzz_vocabulary {
     bool byte_level, word_pieces;
 } fuzz_vocabulary;
 
-static const char *const fuzz_rules[] = {"default", "gpt-2", "smollm", "llama-bpe", "qwen2", "qwen35", "jais-2", "gpt-4o", "tekken",
-                                         "youtu", "deepseek-llm", "deepseek-coder", "deepseek-v3", "spark2_5", "bloom", "viking",
-                                         "falcon", "minicpm5", "seed-coder", "ufakzeka"};
+static const char *const fuzz_rules[] = {
+    "default", "gpt-2",  "smollm", "llama-bpe",    "qwen2",          "qwen35",      "jais-2",
+    "gpt-4o",  "tekken", "youtu",  "deepseek-llm", "deepseek-coder", "deepseek-v3", "spark2_5",
+    "bloom",   "viking", "falcon", "minicpm5",     "seed-coder",     "ufakzeka"};
 enum { FUZZ_RULES = sizeof fuzz_rules / sizeof fuzz_rules[0] };
 
 static inline void fuzz_add(fuzz_vocabulary *v, const char *text, int32_t type) {
@@ -41,7 +42,9 @@ static inline void fuzz_add(fuzz_vocabulary *v, const char *text, int32_t type) 
 
 /* The characters that stand for bytes, by their definition; merges of what text is made of. */
 static inline void fuzz_byte_level(fuzz_vocabulary *v, const char *rule) {
-    static const char *const merges[] = {"a a", "aa aa", "\xc4\xa0 a", "\xc4\xa0 \xc4\xa0", "\xc3\xa4 \xc2\xb8", "\xc3\xa4\xc2\xb8 \xc5\x83", "1 2", "< |", "' s"};
+    static const char *const merges[] = {
+        "a a", "aa aa", "\xc4\xa0 a", "\xc4\xa0 \xc4\xa0", "\xc3\xa4 \xc2\xb8", "\xc3\xa4\xc2\xb8 \xc5\x83",
+        "1 2", "< |",   "' s"};
     enum { MERGES = sizeof merges / sizeof merges[0] };
     uint32_t hidden = 256;
     for (uint32_t b = 0; b < 256; b++) {
@@ -63,7 +66,16 @@ static inline void fuzz_byte_level(fuzz_vocabulary *v, const char *rule) {
 }
 
 static inline void fuzz_scores(fuzz_vocabulary *v, bool inner_spaces) {
-    static const char *const pieces[] = {"a", "b", "ab", "\xe2\x96\x81", "\xe2\x96\x81\xe2\x96\x81", "\342\226\201a", "aa", "aaaa", "\xe4\xb8\xad", "s>"};
+    static const char *const pieces[] = {"a",
+                                         "b",
+                                         "ab",
+                                         "\xe2\x96\x81",
+                                         "\xe2\x96\x81\xe2\x96\x81",
+                                         "\342\226\201a",
+                                         "aa",
+                                         "aaaa",
+                                         "\xe4\xb8\xad",
+                                         "s>"};
     writer_text(&v->w, "tokenizer.ggml.model", "llama");
     fuzz_add(v, "<unk>", 2), fuzz_add(v, "<s>", 3), fuzz_add(v, "</s>", 3);
     for (unsigned b = 0; b < 256; b++) {
@@ -76,7 +88,9 @@ static inline void fuzz_scores(fuzz_vocabulary *v, bool inner_spaces) {
 }
 
 static inline void fuzz_word_pieces(fuzz_vocabulary *v) {
-    static const char *const pieces[] = {"\342\226\201a", "a", "b", "\342\226\201b", "\xe2\x96\x81.", "\xe2\x96\x81\xe4\xb8\xad", "ab", "\342\226\201e"};
+    static const char *const pieces[] = {
+        "\342\226\201a", "a", "b", "\342\226\201b", "\xe2\x96\x81.", "\xe2\x96\x81\xe4\xb8\xad", "ab",
+        "\342\226\201e"};
     writer_text(&v->w, "tokenizer.ggml.model", "bert");
     writer_u32(&v->w, "tokenizer.ggml.unknown_token_id", 0);
     writer_u32(&v->w, "tokenizer.ggml.cls_token_id", 1);
@@ -92,10 +106,14 @@ static inline void fuzz_open(fuzz_vocabulary *v, uint8_t choice, uint8_t options
     writer_open(&v->w);
     v->byte_level = choice % 32 < FUZZ_RULES;
     v->word_pieces = choice % 32 >= 28;
-    if (v->byte_level) fuzz_byte_level(v, fuzz_rules[choice % 32]);
-    else if (v->word_pieces) fuzz_word_pieces(v);
-    else fuzz_scores(v, options & 1);
-    fuzz_add(v, "<|im_end|>", 3), fuzz_add(v, "<|im", 4), fuzz_add(v, "<tool>", 4), fuzz_add(v, "\xc3\xa9\xe4", 4);
+    if (v->byte_level)
+        fuzz_byte_level(v, fuzz_rules[choice % 32]);
+    else if (v->word_pieces)
+        fuzz_word_pieces(v);
+    else
+        fuzz_scores(v, options & 1);
+    fuzz_add(v, "<|im_end|>", 3), fuzz_add(v, "<|im", 4), fuzz_add(v, "<tool>", 4),
+        fuzz_add(v, "\xc3\xa9\xe4", 4);
     if (options & 2) writer_bool(&v->w, "tokenizer.ggml.add_space_prefix", false);
     if (options & 4) writer_text(&v->w, "general.name", "phi-3");
     writer_array(&v->w, "tokenizer.ggml.tokens", GGUF_STRING, v->count);
@@ -106,7 +124,8 @@ static inline void fuzz_open(fuzz_vocabulary *v, uint8_t choice, uint8_t options
     for (size_t i = 0; i < v->count; i++) put(&v->w, writer_float_bits(v->scores[i]), 4);
     writer_end(&v->w);
     gguf_open(&v->g);
-    need(gguf_feed(&v->g, v->w.bytes, v->w.size, &used, &error) == CLLA_OK && v->g.complete, "the vocabulary is a header");
+    need(gguf_feed(&v->g, v->w.bytes, v->w.size, &used, &error) == CLLA_OK && v->g.complete,
+         "the vocabulary is a header");
     need(tokenizer_create(&v->g, &v->t, &error) == CLLA_OK, "the vocabulary is a tokenizer");
 }
 

@@ -50,15 +50,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char *text = (const char *)data + 3;
     size_t length = size - 3, before = memory_in_use(), measured, count;
     clla_error error;
-    need(tokenizer_encode(v->t, text, length, flags, NULL, 0, &measured, &error) == CLLA_OK, "text can be measured");
+    need(tokenizer_encode(v->t, text, length, flags, NULL, 0, &measured, &error) == CLLA_OK,
+         "text can be measured");
     int32_t *ids = malloc((measured + 1) * sizeof *ids);
     need(ids != NULL, "memory for the ids");
-    need(tokenizer_encode(v->t, text, length, flags, ids, measured, &count, &error) == CLLA_OK, "text can be encoded");
+    need(tokenizer_encode(v->t, text, length, flags, ids, measured, &count, &error) == CLLA_OK,
+         "text can be encoded");
     need(count == measured, "measuring tells the number");
     need(memory_in_use() == before, "nothing leaks");
     for (size_t i = 0; i < count; i++) {
         need(ids[i] >= 0 && (uint32_t)ids[i] < tokenizer_size(v->t), "ids are in the vocabulary");
-        need((flags != 0) | !tokenizer_is_control(v->t, ids[i]) | v->word_pieces, "plain text gives no control tokens");
+        need((flags != 0) | !tokenizer_is_control(v->t, ids[i]) | v->word_pieces,
+             "plain text gives no control tokens");
     }
     size_t valid_size = replace_invalid(text, length), back_size = decode(v->t, ids, count);
     if (!(flags & (TOKENIZE_BOS | TOKENIZE_EOS)) && keeps_everything(v, data[1], valid_size))
