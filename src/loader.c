@@ -188,11 +188,9 @@ static clla_status begin_model(clla_loader *l, clla_error *error) {
 /* The writers of split files repeat in later parts what identifies the model, or leave it out. */
 static clla_status check_same_model(const clla_loader *l, const char *key, clla_error *error) {
     gguf_string first, here;
+    if (!gguf_find(&l->later, key)) return CLLA_OK;
     clla_status status = gguf_text_or(&l->model->header, key, "", &first, error);
-    if (!status && gguf_find(&l->later, key))
-        status = gguf_text_or(&l->later, key, "", &here, error);
-    else
-        here = first;
+    if (!status) status = gguf_text_or(&l->later, key, "", &here, error);
     if (!status && (first.size != here.size || (first.size && memcmp(first.data, here.data, first.size))))
         return clla_fail(error, CLLA_BAD_FILE, "part %u is of another model: its %s is \"%s\"", l->part + 1,
                          key, gguf_printable(here).text);
