@@ -25,6 +25,7 @@ import { promptIds } from './prompt.js';
  */
 export function createChat(runtime, options) {
   const { system, sampling, template } = checkOptions('chat', options, CHAT);
+  runtime.renderer.prepare();
   /** @type {ChatEntry[]} */
   const entries = system === undefined ? [] : [{ role: 'system', content: system }];
   return chatOver(runtime, { sampling: sampling ?? {}, template }, entries, undefined);
@@ -150,7 +151,7 @@ function chatOver(runtime, settings, entries, session) {
       const { role } = entries[i];
       entries[i] = { role, content: text };
       if (role !== 'system') entries.length = i + 1;
-      return /** @type {any} */ (role === 'user' ? answer(checked, before, previous) : undefined);
+      return role === 'user' ? answer(checked, before, previous) : undefined;
     },
 
     fork() {

@@ -62,6 +62,10 @@ export function createRenderer() {
   }
 
   return {
+    /** Start the worker while nobody waits for it. */
+    prepare() {
+      last = last.then(() => worker ?? start()).catch(() => {});
+    },
     /**
      * @param {string} source
      * @param {Record<string, unknown>[]} inputs

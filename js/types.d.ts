@@ -170,7 +170,7 @@ export interface Chat {
   retry(options?: SendOptions): Reply;
   /** Replace message i and forget those after it (after the system message: keep them). A user's message is answered:
    *  the reply is returned; others give undefined. */
-  edit(i: number, text: string, options?: SendOptions): Reply;
+  edit(i: number, text: string, options?: SendOptions): Reply | undefined;
   /** A second chat that goes on from the same messages, with a cache of its own. */
   fork(): Chat;
   close(): Promise<void>;
@@ -306,6 +306,7 @@ export interface Generated {
 /** What engine.js lends to chat.js. */
 export interface Runtime {
   renderer: {
+    prepare(): void;
     render(source: string, inputs: Record<string, unknown>[]): Promise<string[]>;
     close(): Promise<void>;
   };

@@ -22,6 +22,7 @@ await show(chat.retry({ maxTokens: 40 }));
 
 const other = chat.fork(); // both go on from here
 await show(other.send('One day the sun', { maxTokens: 40 }));
-await show(chat.edit(1, 'There was a little cat', { maxTokens: 40 }));
+const edited = chat.edit(1, 'There was a little cat', { maxTokens: 40 }); // a message of the user: it is answered
+if (edited) await show(edited);
 console.log(chat.messages);
 await model.close();

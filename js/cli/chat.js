@@ -73,7 +73,7 @@ function conversation(model, given, interrupts) {
   function edit(text) {
     const at = chat.messages.findLastIndex((message) => message.role === 'user');
     if (at < 0) throw new CllaError('BAD_ARGUMENT', 'there is no message to edit yet');
-    return answer((c, options) => c.edit(at, text, options));
+    return answer((c, options) => /** @type {Reply} */ (c.edit(at, text, options))); // a user's message is answered
   }
 
   /**

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { LINES, fails, smollm, textOf, withModel, withoutSmollm } from './helpers.js';
 
-/** @typedef {import('../../js/types.js').Chat} Chat */
+/** @typedef {import('../../js/types.js').Reply} Reply */
 
 const SHORT = { maxTokens: 16 };
 
@@ -54,7 +54,7 @@ test('an edited message is answered as from scratch, computing only what changed
   withModel({ threads: 1 }, async (model) => {
     const chat = model.chat({ template: LINES });
     for (const message of ['Once upon a time', 'The dog was', 'The sun']) await chat.send(message, SHORT).done;
-    const edited = await chat.edit(2, 'The cat was', SHORT).done;
+    const edited = await /** @type {Reply} */ (chat.edit(2, 'The cat was', SHORT)).done;
     const expected = await fromScratch(model, ['Once upon a time', 'The cat was']);
     assert.equal(edited.text, expected.text);
     assert.deepEqual(chat.messages, expected.messages);

@@ -20,7 +20,7 @@ export async function use(path: string, signal: AbortSignal): Promise<string> {
 
   const roles: ('system' | 'user' | 'assistant')[] = chat.messages.map(({ role }) => role);
   const again: Reply = chat.retry();
-  const edited: Reply = chat.edit(0, 'How?');
+  const edited: Reply | undefined = chat.edit(0, 'How?'); // a system message is not answered
   const fork: Chat = chat.fork();
   const scores: Float32Array = await model.score([1, 2, 3]);
   const size: number = (await model.sessionBytes({ context: 4096, kv: 'f16' })).cacheBytes;
