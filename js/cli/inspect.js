@@ -89,22 +89,14 @@ function inspectJson(info, session) {
 /** @param {ModelInfo} info @param {Session} session */
 function page(info, session) {
   const { bold } = colours(process.stdout);
-  const types = Object.entries(info.types).map(
-    ([type, { tensors, bytes }]) => `${type.padEnd(8)}${formatCount(tensors).padStart(5)} tensors  ${formatBytes(bytes)}`,
-  );
-  const window = info.window > 0 ? `, some layers see ${formatCount(info.window)}` : '';
   const lines = [
-    `${bold(info.name)}`,
+    bold(info.name),
     row('architecture', info.architecture),
-    row('parameters', formatCount(info.parameters)),
     row('file', `${formatBytes(info.fileBytes)} (${formatCount(info.fileBytes)} bytes)`),
-    row('layers', `${formatCount(info.layers)}, width ${formatCount(info.width)}, inside ${formatCount(info.feedForward)}`),
-    row('heads', `${info.heads} of ${info.keyDim}, ${info.kvHeads} for keys and values`),
-    row('context', `${formatCount(info.trainedContext)} tokens${window}`),
+    ...(info.parameters > 0 ? weightRows(info) : [row('weights', 'none: a vocabulary only')]),
     row('vocabulary', `${formatCount(info.vocabulary)} tokens, ${[info.tokenizer.kind, info.tokenizer.pre].filter(Boolean).join(' ')}`),
     row('chat template', info.chatTemplate ? 'yes' : 'no'),
     ...(info.license ? [row('licence', info.license)] : []),
-    ...types.map((line, i) => row(i === 0 ? 'tensors' : '', line)),
     ...(session ? sessionRows(session) : []),
   ];
   return `${lines.join('\n')}\n`;
@@ -112,6 +104,21 @@ function page(info, session) {
 
 /** @param {string} name @param {string} value */
 const row = (name, value) => `  ${colours(process.stdout).dim(name.padEnd(16))}${value}`;
+
+/** @param {ModelInfo} info */
+function weightRows(info) {
+  const window = info.window > 0 ? `, some layers see ${formatCount(info.window)}` : '';
+  const types = Object.entries(info.types).map(
+    ([type, { tensors, bytes }]) => `${type.padEnd(8)}${formatCount(tensors).padStart(5)} tensors  ${formatBytes(bytes)}`,
+  );
+  return [
+    row('parameters', formatCount(info.parameters)),
+    ...types.map((line, i) => row(i === 0 ? 'tensors' : '', line)),
+    row('layers', `${formatCount(info.layers)}, width ${formatCount(info.width)}, inside ${formatCount(info.feedForward)}`),
+    row('heads', `${info.heads} of ${info.keyDim}, ${info.kvHeads} for keys and values`),
+    row('context', `${formatCount(info.trainedContext)} tokens${window}`),
+  ];
+}
 
 /** @param {NonNullable<Session>} session */
 function sessionRows(session) {
