@@ -38,11 +38,13 @@ static void halves_of(tensor_type type, int *d, int *m) {
     }
 }
 
-static void float_item(tensor_type type, ref_random *r, uint8_t *to) {
-    float value = ref_uniform(r, -1.0f, 1.0f);
-    uint32_t bits;
+/* Extreme halves are large, or (next to large ones) subnormal: the two that a fast conversion may get wrong. */
+static void float_item(tensor_type type, ref_random *r, int extreme, uint8_t *to) {
+    float value = ref_uniform(r, -1.0f, 1.0f) * (extreme ? 1e30f : 1.0f);
+    uint32_t bits, random = ref_next(r);
     memcpy(&bits, &value, 4);
-    uint16_t brain = (uint16_t)(bits >> 16), half = (uint16_t)(ref_next(r) % 0x3c00 | (bits >> 31) << 15);
+    uint16_t brain = (uint16_t)(bits >> 16), half = (uint16_t)(random % 0x3c00 | (bits >> 31) << 15);
+    if (extreme) half = (uint16_t)(random >> 31 ? 0x7000 + random % 0xc00 : random % 0x400);
     if (type == TENSOR_F32) memcpy(to, &value, 4);
     else memcpy(to, type == TENSOR_BF16 ? &brain : &half, 2);
 }
@@ -53,7 +55,7 @@ void ref_row(tensor_type type, ref_random *r, int extreme, size_t n, uint8_t *ro
     halves_of(type, &d, &m);
     for (size_t b = 0; b < n / info->block; b++, row += info->bytes) {
         if (info->block == 1) {
-            float_item(type, r, row);
+            float_item(type, r, extreme, row);
             continue;
         }
         for (uint32_t i = 0; i < info->bytes; i++) row[i] = extreme ? 0xff : (uint8_t)(ref_next(r) >> 24);

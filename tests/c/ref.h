@@ -15,7 +15,8 @@ uint32_t ref_next(ref_random *r);
 float ref_uniform(ref_random *r, float low, float high);
 
 /* Fill a row as a file would hold it: random codes, finite scales (now and then 0, negative or subnormal); values of
- * the float types are about 1 in size. `extreme` makes all codes and small scales the largest that the type has. */
+ * the float types are about 1 in size. `extreme` makes all codes and small scales the largest that the type has, and
+ * floats as large (halves: also as small) as they come. */
 void ref_row(tensor_type type, ref_random *r, int extreme, size_t n, uint8_t *row);
 
 /* What activations become: 8-bit codes in blocks of 32, as values. */

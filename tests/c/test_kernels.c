@@ -58,7 +58,7 @@ static void product_open(product *p, tensor_type type, uint32_t rows, uint32_t c
         tensor_unpack(type, p->file + r * p->row_bytes, cols, p->w + (size_t)r * cols);
     }
     for (size_t i = 0; i < (size_t)n * cols; i++) {
-        p->x[i] = extreme ? (i % 7 == 3 ? -127.0f : 127.0f) : ref_uniform(&random, -2.0f, 2.0f);
+        p->x[i] = extreme ? (i / cols % 2 ? -127.0f : 127.0f) : ref_uniform(&random, -2.0f, 2.0f);
         if (!extreme && i / 32 % 11 == 5) p->x[i] = 0.0f; /* whole blocks of zeros */
         p->xq[i] = (double)p->x[i];
     }
@@ -180,6 +180,32 @@ static void test_batches(void) {
     }
 }
 
+/* Tokens may be packed in any order and split. */
+static void test_packing_order(void) {
+    product p;
+    product_open(&p, TENSOR_Q4_1, 4, 96, 11, 0);
+    uint8_t *whole = p.c.packed;
+    p.c.packed = take(columns_bytes(p.n, p.cols));
+    columns_pack(&p.c, 7, 11);
+    for (uint32_t i = 7; i-- > 0;) columns_pack(&p.c, i, i + 1);
+    CHECK(memcmp(whole, p.c.packed, columns_bytes(p.n, p.cols)) == 0, "the parts differ from the whole");
+    memory_resize(whole, 0);
+    product_close(&p);
+}
+
+/* Halves that allow no common factor (above 64 beside subnormal ones) come back and multiply as well. */
+static void test_large_halves(void) {
+    product p;
+    product_open(&p, TENSOR_F16, 5, 64, 5, 1);
+    product_check(&p);
+    for (uint32_t r = 0; r < p.rows; r++) {
+        float row[64];
+        matrix_row(&p.m, r, row);
+        CHECK(memcmp(row, p.w + (size_t)r * p.cols, sizeof row) == 0, "row %u", (unsigned)r);
+    }
+    product_close(&p);
+}
+
 static void test_sizes(void) {
     for (int t = 0; t < TYPES; t++) {
         size_t file = 4 * tensor_row_bytes(types[t], 1024), packed = matrix_group_bytes(types[t], 1024);
@@ -213,6 +239,8 @@ int main(void) {
     RUN("every type, largest codes and activations", test_extremes);
     RUN("a row comes back as the file's values, bit for bit", test_rows);
     RUN("results do not depend on batch or split", test_batches);
+    RUN("activations can be packed in any order", test_packing_order);
+    RUN("large and subnormal halves in one group", test_large_halves);
     RUN("packed weights are at most 4 % larger than the file's", test_sizes);
     RUN("scalar and SIMD128 agree bit for bit", test_checksum);
     return test_report();
