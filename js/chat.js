@@ -84,7 +84,7 @@ function chatOver(runtime, settings, entries, session) {
         await previous;
         const result = await runtime.generate({
           prompt: () => prompt(asked),
-          session: () => (session ??= runtime.takeSession()),
+          session: ownSession,
           options: { ...checked, sampling: { ...merged, seed } },
           signal,
           show,
@@ -102,6 +102,17 @@ function chatOver(runtime, settings, entries, session) {
     }, checked.signal);
     running = own;
     return own.reply;
+  }
+
+  /** A session that could not be had may be had later. */
+  async function ownSession() {
+    session ??= runtime.takeSession();
+    try {
+      return await session;
+    } catch (error) {
+      session = undefined;
+      throw error;
+    }
   }
 
   /** @param {ChatEntry[]} asked */

@@ -52,9 +52,9 @@ export const MODEL_OPTIONS = [
 ];
 
 export const SAMPLING_OPTIONS = [
-  option('--temp <t>', 'temperature; 0 always takes the likeliest token', readNumber),
+  option('--temp <t>', 'temperature; 0 takes the likeliest token (default: 0, in a chat 0.7)', readNumber),
   option('--top-k <n>', 'only the n likeliest tokens', whole(0)),
-  option('--top-p <p>', 'only the likeliest that make up p', readNumber),
+  option('--top-p <p>', 'only the likeliest that make up p (default: 1, in a chat 0.9)', readNumber),
   option('--min-p <p>', 'only those at least p times as likely as the likeliest', readNumber),
   option('--typical-p <p>', 'only the most typical that make up p', readNumber),
   option('--repeat-penalty <x>', 'divide the logits of recent tokens', readNumber),

@@ -64,7 +64,7 @@ function conversation(model, given, interrupts) {
     });
     if (given.json) process.stdout.write(`${JSON.stringify(replyJson(result))}\n`);
     else process.stdout.write(`${note(result.finishReason, chat)}\n`);
-    if (given.timings) printTimings(result.timings);
+    if (given.timings) printTimings(result);
   }
 
   const say = (/** @type {string} */ text) => answer((c, options) => c.send(text, options));

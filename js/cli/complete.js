@@ -24,6 +24,6 @@ export async function completeCommand(name, given, interrupts) {
       return given.json ? reply.done.finally(bar.clear) : showReply(reply, bar);
     });
     process.stdout.write(given.json ? `${JSON.stringify(replyJson(result))}\n` : '\n');
-    if (given.timings) printTimings(result.timings);
+    if (given.timings) printTimings(result);
   });
 }

@@ -81,12 +81,12 @@ export function replyJson({ ids, text, finishReason, promptIds, logprobs, timing
 /** @param {number} x */
 export const round = (x) => Math.round(x * 100) / 100;
 
-/** @param {import('../types.js').Timings} t */
-export function printTimings(t) {
+/** @param {ReplyResult} result */
+export function printTimings({ ids, timings: t }) {
   const { dim } = colours(process.stderr);
   const parts = [
     `prompt ${formatCount(t.promptN)} tokens at ${formatCount(Math.round(t.promptPerSecond))}/s`,
-    `reply ${formatCount(t.decodeN)} at ${t.decodePerSecond.toFixed(1)}/s`,
+    `reply ${formatCount(ids.length)} at ${t.decodePerSecond.toFixed(1)}/s`,
     `first token ${formatSeconds(t.ttftMs)}`,
     `load ${formatSeconds(t.loadMs)}`,
   ];

@@ -56,7 +56,7 @@ test('complete prints the text and nothing else; --timings goes to stderr', () =
   assert.ok(ONCE.output.startsWith(plain.stdout.slice(0, -1)) && plain.stdout.endsWith('\n'));
   const timed = clla([...args, '--timings']);
   assert.equal(timed.stdout, plain.stdout);
-  assert.match(timed.stderr, /^prompt 6 tokens at [\d,]+\/s · reply 19 at [\d.]+\/s · first token [\d.]+ s · load [\d.]+ s\n$/);
+  assert.match(timed.stderr, /^prompt 6 tokens at [\d,]+\/s · reply 20 at [\d.]+\/s · first token [\d.]+ s · load [\d.]+ s\n$/);
 });
 
 test('the prompt comes from stdin or a file as well', () =>
