@@ -1,6 +1,9 @@
 /* fuzz_tokenizer.c: any bytes as text, through small vocabularies of every kind. The first two bytes choose vocabulary
  * and options, the third the flags. The ids must be in the vocabulary, measuring must tell their number, and what is
- * decoded must be the text, its invalid parts replaced, where the kind keeps everything. */
+ * decoded must be the text, its invalid parts replaced, where the kind keeps everything.
+ *
+ * Where the first byte is 128 or more, the rest damages the vocabulary instead, three bytes a change: what is still
+ * accepted must still encode and decode. */
 #include "fuzz_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -43,8 +46,47 @@ static bool keeps_everything(const fuzz_vocabulary *v, uint8_t options, size_t s
     return !v->word_pieces && !(options & 4);
 }
 
+static void use(const tokenizer *t) {
+    static const char text[] = " a aaaa ab<|im_end|>b<tool>\xe4\xb8\xad 12 's\xff \xc3\xa9\xe4";
+    int32_t ids[256];
+    size_t count, room = tokenizer_piece_max(t);
+    need(tokenizer_encode(t, text, sizeof text, TOKENIZE_SPECIAL, ids, 256, &count, NULL) == CLLA_OK, "it encodes");
+    char *piece = malloc(room);
+    need(piece != NULL, "memory for a piece");
+    detokenizer d = {{0}, 0, false};
+    for (size_t i = 0; i < count && i < 256; i++) {
+        need(ids[i] >= 0 && (uint32_t)ids[i] < tokenizer_size(t), "ids are in the vocabulary");
+        need_utf8(piece, detokenizer_push(&d, t, ids[i], i % 2, piece));
+    }
+    free(piece);
+}
+
+static int run_damaged(const uint8_t *data, size_t size) {
+    const fuzz_vocabulary *v = fuzz_vocabulary_of(data[0], data[1]);
+    size_t before = memory_in_use(), used;
+    uint8_t *bytes = malloc(v->w.size);
+    need(bytes != NULL, "memory for a header");
+    memcpy(bytes, v->w.bytes, v->w.size);
+    for (size_t i = 2; i + 2 < size; i += 3) bytes[(data[i] | data[i + 1] << 8) % (int)v->w.size] = data[i + 2];
+    gguf g;
+    tokenizer *t = NULL;
+    clla_error error = {{0}};
+    gguf_open(&g);
+    if (gguf_feed(&g, bytes, v->w.size, &used, &error) == CLLA_OK && g.complete) {
+        clla_status status = tokenizer_create(&g, &t, &error);
+        need((status == CLLA_OK) == (t != NULL) && (t || error.text[0]), "a tokenizer or a sentence");
+    }
+    if (t) use(t);
+    tokenizer_free(t);
+    gguf_close(&g);
+    free(bytes);
+    need(memory_in_use() == before, "nothing leaks");
+    return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 3 || size > TEXT_MAX) return 0;
+    if (data[0] >= 128) return run_damaged(data, size);
     const fuzz_vocabulary *v = fuzz_vocabulary_of(data[0], data[1]);
     unsigned flags = data[2] & (TOKENIZE_BOS | TOKENIZE_SPECIAL | TOKENIZE_EOS);
     const char *text = (const char *)data + 3;
