@@ -208,6 +208,31 @@ test('a reply cut by a stop string is continued from its shown text', () =>
     assert.equal(await model.detokenize(promptIds), `Once upon a time\n${cut.text}\nThen\n`);
   }));
 
+test('whatever was done to a chat before, an answer is that of an empty cache to the same tokens', () =>
+  withModel({ threads: 1 }, (model) =>
+    withModel({ threads: 1 }, async (reference) => {
+      let state = 20;
+      const draw = (/** @type {number} */ n) => (state = (state * 1103515245 + 12345) % 2 ** 31) % n;
+      const words = ['the dog', 'a cat ran', 'one day', 'Lily was sad', 'so', 'they said no', 'Tom'];
+      const chats = [model.chat({ template: LINES, system: 'A story' })];
+      for (let round = 0; round < 30; round++) {
+        const chat = chats[draw(chats.length)];
+        const said = words[draw(words.length)];
+        const users = chat.messages.flatMap(({ role }, i) => (role === 'user' ? [i] : []));
+        const what = users.length === 0 ? 0 : draw(5);
+        if (what === 4 && chats.length < 3) chats.push(chat.fork());
+        const options = { maxTokens: 1 + draw(9) };
+        const reply =
+          what === 1 ? chat.retry(options) : what === 2 ? chat.edit(users[draw(users.length)], said, options) : chat.send(said, options);
+        const { promptIds, ids } = await /** @type {Reply} */ (reply).done;
+        await reference.complete([85, 85], { maxTokens: 1 }).done; // nothing in common: the next one starts from nothing
+        const expected = await reference.complete(promptIds, options).done;
+        assert.equal(expected.usage.cachedTokens, 0);
+        assert.deepEqual(ids, expected.ids, `round ${round}`);
+      }
+    }),
+  ));
+
 test('SmolLM2 answers, remembers, and its prompt is that of its template', { skip: withoutSmollm }, () =>
   withModel({ context: 1024 }, async (model) => {
     const chat = model.chat();
