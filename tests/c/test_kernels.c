@@ -2,10 +2,10 @@
  * other.
  *
  * Bound. The integer sums are exact, so what is left is the rounding of floats: for each block (or half block) a
- * product of two scales, a product with the sum, an addition, the minimum's product and addition, each within
- * 2^-24 of numbers that are at most |w| |x| plus, where codes have an offset, |offset| |x| in size. Sums over B
- * additions lose at most B such steps. We ask for 2^-24 (2 B + 8) of that size, in every body: the relaxed body's
- * fused multiply-add rounds less, not more. */
+ * product of two scales, a product with the sum, an addition, the minimum's product and addition, each within 2^-24 of
+ * numbers that are at most |w| |x| plus, where codes have an offset, |offset| |x| in size. Roundings have no common
+ * sign, so n of them add up like the square root of n: we ask for 2^-24 (4 + 2 sqrt(n)) of that size, in every body.
+ * The relaxed body's fused multiply-add rounds less often, not more. */
 #include "kernels.h"
 
 #include "arena.h"
@@ -104,7 +104,7 @@ static void product_check(product *p) {
         for (uint32_t r = 0; r < p->rows; r++) {
             double want, size, got = (double)p->y[i * (p->rows + 1) + r];
             ref_dot(p->w + (size_t)r * p->cols, p->xq + (size_t)i * p->cols, p->cols, &want, &size);
-            double bound = 0x1p-24 * (2.0 * additions + 8.0) * (size + offset_size(p, r, i)) + 1e-30;
+            double bound = 0x1p-24 * (4.0 + 2.0 * sqrt(additions)) * (size + offset_size(p, r, i)) + 1e-30;
             worst = fmax(worst, fabs(got - want) / bound);
         }
         CHECK(p->y[i * (p->rows + 1) + p->rows] == 12345.0f, "%s wrote behind its rows", p->name);
