@@ -3,12 +3,12 @@
  * W is [rows, cols], x is [n, cols], y = x W^T is [n, rows]. Rows are packed in groups of four; in a group the four
  * rows are interleaved by four consecutive columns, so that one 16-byte vector of weights against a four-byte splat of
  * an activation gives four row sums in four lanes, without horizontal adds (see kernels.c). The same packed weights
- * serve decode (n = 1) and prefill (n = 8 at a time).
+ * serve decode (n = 1) and prefill (tiles of four tokens).
  *
  * Quantized weights meet activations that are quantized once, to int8 in blocks of 32 with their sums ("columns"); all
  * matrices that read the same activations share that. Weights of type F32, F16 and BF16 meet the activations in f32.
  *
- * Kernels cannot fail and do not allocate. Each result element is computed by one call in a fixed order, so results do
+ * Scales and F16 values must be finite (tensor_row_is_finite). Kernels cannot fail and do not allocate. Each result element is computed by one call in a fixed order, so results do
  * not depend on how rows are split among threads. The scalar and SIMD128 builds agree bit for bit. */
 #ifndef CLLA_KERNELS_H
 #define CLLA_KERNELS_H

@@ -305,8 +305,9 @@ static void row_integer(const matrix *m, const format *f, const uint8_t *group, 
         codes_load(f->form, group + b * code_block_bytes(f->form), row, codes);
         for (uint32_t part = 0; part < f->parts; part++) {
             float scale, minimum;
-            scale_load(f, scales + b / f->super * scale_bytes(*f), row, b % f->super * f->parts + part, &scale, &minimum);
-            row_block(f->form, codes, f->offset, scale, minimum, (int)(part * width), (int)((part + 1) * width), values);
+            uint32_t from = part * width, number = b % f->super * f->parts + part;
+            scale_load(f, scales + b / f->super * scale_bytes(*f), row, number, &scale, &minimum);
+            row_block(f->form, codes, f->offset, scale, minimum, (int)from, (int)(from + width), values);
         }
     }
 }

@@ -79,6 +79,7 @@ static inline i32x4 i4_less(i32x4 a, i32x4 b) { return wasm_i32x4_lt(a, b); }
 static inline i32x4 i4_select(i32x4 mask, i32x4 yes, i32x4 no) { return wasm_v128_bitselect(yes, no, mask); }
 
 static inline u8x16 b16_load(const uint8_t *from) { return wasm_v128_load(from); }
+static inline u8x16 b16_of_bits(i32x4 a) { return a; }
 static inline u8x16 b16_splat(uint8_t a) { return wasm_u8x16_splat(a); }
 static inline u8x16 b16_and(u8x16 a, u8x16 b) { return wasm_v128_and(a, b); }
 static inline u8x16 b16_or(u8x16 a, u8x16 b) { return wasm_v128_or(a, b); }
@@ -187,6 +188,7 @@ static inline u8x16 b16_load(const uint8_t *from) {
     memcpy(&a, from, sizeof a);
     return a;
 }
+static inline u8x16 b16_of_bits(i32x4 a) { return (u8x16)a; }
 static inline u8x16 b16_splat(uint8_t a) { return (u8x16){a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a}; }
 static inline u8x16 b16_and(u8x16 a, u8x16 b) { return a & b; }
 static inline u8x16 b16_or(u8x16 a, u8x16 b) { return a | b; }
@@ -256,19 +258,13 @@ static inline i32x4 i4_keep(int32_t a) {
     volatile int32_t kept = a;
     return i4_splat(kept);
 }
-static inline u8x16 i4_keep_bytes(int32_t a) {
-    i32x4 kept = i4_keep(a);
-    u8x16 bytes;
-    memcpy(&bytes, &kept, sizeof bytes);
-    return bytes;
-}
 static inline f32x4 f4_keep(float a) {
     volatile float kept = a;
     return f4_splat(kept);
 }
 
 /* What dot_prepare takes second. */
-static inline u8x16 dot_even_keep(void) { return i4_keep_bytes(0x00ff00ff); }
+static inline u8x16 dot_even_keep(void) { return b16_of_bits(i4_keep(0x00ff00ff)); }
 
 /* Four halves that are finite. Processors are slow where a half is subnormal (below 6.1e-5), and right. */
 typedef struct half_constants {

@@ -53,7 +53,8 @@ static void bench(const tensor_type_info *info, tensor_type type) {
     uint32_t rows = (uint32_t)(STREAM_BYTES / row_bytes) / CACHE_ROWS * CACHE_ROWS;
     matrix w = {type, rows, COLS, memory_resize(NULL, matrix_bytes(type, rows, COLS))};
     uint8_t *file = memory_resize(NULL, MATRIX_GROUP * row_bytes);
-    float *x = memory_resize(NULL, sizeof(float) * COLS * TOKENS), *y = memory_resize(NULL, sizeof(float) * rows * TOKENS);
+    float *x = memory_resize(NULL, sizeof(float) * COLS * TOKENS);
+    float *y = memory_resize(NULL, sizeof(float) * rows * TOKENS);
     columns c = {x, TOKENS, COLS, memory_resize(NULL, columns_bytes(TOKENS, COLS))};
     for (size_t i = 0; i < MATRIX_GROUP * row_bytes; i++) /* any bits do that make no subnormal or infinite floats */
         file[i] = info->block == 1 ? 0x3c : (uint8_t)(0x21 + i % 19);
@@ -62,7 +63,8 @@ static void bench(const tensor_type_info *info, tensor_type type) {
     for (uint32_t g = 0; g < rows / MATRIX_GROUP; g++) matrix_pack(&w, g, MATRIX_GROUP, file);
     double packing = (double)rows * (double)row_bytes / (seconds() - start) * 1e-9;
     double one = measure(&w, c, 1, CACHE_ROWS, false, y), many = measure(&w, c, TOKENS, CACHE_ROWS / 4, false, y);
-    double stream = measure(&w, c, 1, CACHE_ROWS, true, y), stream_many = measure(&w, c, TOKENS, CACHE_ROWS / 4, true, y);
+    double stream = measure(&w, c, 1, CACHE_ROWS, true, y);
+    double stream_many = measure(&w, c, TOKENS, CACHE_ROWS / 4, true, y);
     printf("%-7s %8.1f %9.1f %11.1f %9.1f %13.1f %11.2f\n", info->name, one, many, stream, stream_many,
            stream * (double)row_bytes / (double)COLS, packing);
     fflush(stdout);

@@ -127,7 +127,8 @@ static void each_type(const uint32_t (*shapes)[3], size_t count, int extreme) {
 }
 
 static void test_shapes(void) {
-    static const uint32_t shapes[][3] = {{4, 256, 1}, {1, 32, 1}, {3, 31, 2}, {5, 1, 3}, {13, 97, 9}, {8, 512, 8}, {6, 1024, 17}};
+    static const uint32_t shapes[][3] = {{4, 256, 1}, {1, 32, 1},  {3, 31, 2},   {5, 1, 3},
+                                         {13, 97, 9}, {8, 512, 8}, {6, 1024, 17}};
     each_type(shapes, sizeof shapes / sizeof shapes[0], 0);
 }
 

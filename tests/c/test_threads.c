@@ -107,7 +107,8 @@ static void test_refusals(void) {
     CHECK(threads_open(0, &pool, &error) == CLLA_BAD_ARGUMENT && strstr(error.text, "threads"), "%s", error.text);
     CHECK(threads_open(1000, &pool, &error) == CLLA_BAD_ARGUMENT && strstr(error.text, "1000"), "%s", error.text);
     if (!build_has_threads())
-        CHECK(threads_open(2, &pool, &error) == CLLA_BAD_ARGUMENT && strstr(error.text, "one thread"), "%s", error.text);
+        CHECK(threads_open(2, &pool, &error) == CLLA_BAD_ARGUMENT && strstr(error.text, "one thread"), "%s",
+              error.text);
     size_t before = memory_in_use();
     memory_fail_at(1);
     CHECK(threads_open(1, &pool, &error) == CLLA_OUT_OF_MEMORY, "%s", error.text);
