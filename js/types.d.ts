@@ -303,23 +303,35 @@ export interface Generated {
   decodeMs: number;
 }
 
-/** What engine.js lends to chat.js. */
+/** What load() found: the build of the engine, what the engine says of the model, and the first session. */
+export interface Loaded {
+  build: { variant: ModelInfo['variant']; threads: number; reasons: string[] };
+  facts: { info: any; bytes: number; context: number; vocabulary: number };
+  wanted: { context: number; kv: string };
+  session: SessionFacts | undefined;
+  loadMs: number;
+}
+
+/** A loaded model as chats and completions see it (runtime.js). */
 export interface Runtime {
+  call(method: string, params?: object, options?: CallOptions): Promise<any>;
   renderer: {
     prepare(): void;
     render(source: string, inputs: Record<string, unknown>[]): Promise<string[]>;
     close(): Promise<void>;
   };
-  tokenize(texts: { text: string; flags: number }[]): Promise<number[][]>;
+  wanted: { context: number; kv: string };
   bos: number;
+  cacheFacts: { contextSize: number; kvBytes: number; kvBytesPerToken: number; plainKvBytesPerToken: number };
   randomSeed(): number;
+  tokenize(texts: { text: string; flags: number }[]): Promise<number[][]>;
+  template(source?: string): { source: string; bos: string; eos: string };
+  generate(request: GenerateRequest): Promise<ReplyResult>;
   checkOpen(): void;
   takeSession(): Promise<SessionFacts>;
   returnSession(session: SessionFacts): Promise<void>;
   forkSession(session: SessionFacts): Promise<SessionFacts>;
-  generate(request: GenerateRequest): Promise<ReplyResult>;
-  cacheFacts: { contextSize: number; kvBytes: number; kvBytesPerToken: number; plainKvBytesPerToken: number };
-  template(source?: string): { source: string; bos: string; eos: string };
+  close(): Promise<void>;
 }
 
 export interface GenerateRequest {

@@ -1,0 +1,151 @@
+// model.js: the object that load() gives.
+
+import { CllaError } from './errors.js';
+import { COMPUTE, TOKENIZE } from './protocol.js';
+import { COMPLETE, LOAD, SCORE, TEXT, checkIds, checkOptions, checkText } from './options.js';
+import { startReply } from './reply.js';
+import { createChat } from './chat.js';
+
+/**
+ * @typedef {import('./types.d.ts').Model} Model
+ * @typedef {import('./types.d.ts').ModelInfo} ModelInfo
+ * @typedef {import('./types.d.ts').CompleteOptions} CompleteOptions
+ * @typedef {import('./types.d.ts').Loaded} Loaded
+ * @typedef {import('./types.d.ts').Runtime} Runtime
+ * @typedef {import('./types.d.ts').SessionFacts} SessionFacts
+ */
+
+/**
+ * @param {Loaded} loaded
+ * @returns {ModelInfo}
+ */
+function describe({ facts, build, session }) {
+  const { info } = facts;
+  return {
+    name: info.name ?? info.architecture,
+    architecture: info.architecture,
+    parameters: info.parameters,
+    bytes: facts.bytes,
+    fileBytes: info.file_bytes,
+    context: session?.context ?? 0,
+    trainedContext: facts.context,
+    vocabulary: facts.vocabulary,
+    layers: info.layers,
+    width: info.width,
+    feedForward: info.ff_width,
+    heads: info.heads,
+    kvHeads: info.kv_heads,
+    keyDim: info.key_dim,
+    valueDim: info.value_dim,
+    window: info.window,
+    types: info.types,
+    tokenizer: { kind: info.tokenizer.kind, pre: info.tokenizer.pre, addsBos: info.tokenizer.wants_bos },
+    license: info.license,
+    chatTemplate: info.chat_template,
+    variant: build.variant,
+    threads: build.threads,
+    reasons: info.chat_template ? build.reasons : [...build.reasons, 'no chat template: text is continued'],
+  };
+}
+
+/**
+ * @param {Runtime} runtime
+ * @param {string | ArrayLike<number>} prompt
+ * @param {CompleteOptions | undefined} options
+ */
+function complete(runtime, prompt, options) {
+  const { bos, special = true, ...checked } = checkOptions('complete', options, COMPLETE);
+  const ids = typeof prompt === 'string' ? undefined : checkIds('complete: prompt', prompt);
+  const front = bos === undefined ? TOKENIZE.BOS_IF_WANTED : bos ? TOKENIZE.BOS : 0;
+  const flags = front | (special ? TOKENIZE.SPECIAL : 0);
+  const sampling = { seed: runtime.randomSeed(), ...checked.sampling };
+  return startReply(async (signal, show) => {
+    /** @type {SessionFacts | undefined} */
+    let own;
+    try {
+      return await runtime.generate({
+        prompt: async () => ids ?? (await runtime.tokenize([{ text: String(prompt), flags }]))[0],
+        session: async () => (own = await runtime.takeSession()),
+        options: { ...checked, sampling },
+        signal,
+        show,
+      });
+    } finally {
+      if (own) await runtime.returnSession(own).catch(() => {});
+    }
+  }, checked.signal);
+}
+
+/**
+ * @param {Runtime} runtime
+ * @param {ArrayLike<number>} ids
+ * @param {Pick<CompleteOptions, 'signal' | 'onPrefill'> | undefined} options
+ */
+async function score(runtime, ids, options) {
+  const list = checkIds('score: ids', ids);
+  const { signal, onPrefill } = checkOptions('score', options, SCORE);
+  if (list.length < 2) throw new CllaError('BAD_ARGUMENT', 'score: want at least two ids');
+  // As long as a chat's: long and short contexts rotate differently in some models (longrope).
+  const context = Math.max(list.length, runtime.cacheFacts.contextSize);
+  const wide = { context, kv: runtime.wanted.kv, logitsMax: 32 };
+  const { session } = await runtime.call(COMPUTE.SESSION_CREATE, wide);
+  try {
+    const onEvent = (/** @type {any} */ { prefill }) => onPrefill?.(prefill);
+    return await runtime.call(COMPUTE.SCORE, { session, ids: list }, { signal, onEvent });
+  } finally {
+    await runtime.call(COMPUTE.SESSION_FREE, { session }).catch(() => {}); // closed meanwhile: it is gone
+  }
+}
+
+/**
+ * @param {Runtime} runtime
+ * @param {Loaded} loaded
+ * @returns {Model}
+ */
+export function createModel(runtime, loaded) {
+  return {
+    info: describe(loaded),
+
+    chat(options) {
+      runtime.checkOpen();
+      return createChat(runtime, options);
+    },
+
+    complete(prompt, options) {
+      runtime.checkOpen();
+      return complete(runtime, prompt, options);
+    },
+
+    async score(ids, options) {
+      runtime.checkOpen();
+      return score(runtime, ids, options);
+    },
+
+    async tokenize(text, options) {
+      runtime.checkOpen();
+      const { bos, special } = checkOptions('tokenize', options, TEXT);
+      const flags = (bos ? TOKENIZE.BOS : 0) | (special ? TOKENIZE.SPECIAL : 0);
+      return (await runtime.tokenize([{ text: checkText('tokenize: text', text), flags }]))[0];
+    },
+
+    async detokenize(ids, options) {
+      runtime.checkOpen();
+      const { special = false } = checkOptions('detokenize', options, { special: TEXT.special });
+      return runtime.call(COMPUTE.DETOKENIZE, { ids: checkIds('detokenize: ids', ids), special });
+    },
+
+    async sessionBytes(options) {
+      runtime.checkOpen();
+      const { context = 0, kv = '' } = checkOptions('sessionBytes', options, { context: LOAD.context, kv: LOAD.kv });
+      const { cache, scratch, perToken } = await runtime.call(COMPUTE.SESSION_BYTES, { context, kv });
+      return { cacheBytes: cache, scratchBytes: scratch, bytesPerToken: perToken };
+    },
+
+    async memory() {
+      runtime.checkOpen();
+      return runtime.call(COMPUTE.MEMORY);
+    },
+
+    close: runtime.close,
+  };
+}
