@@ -161,12 +161,15 @@ static void multiply_groups(void *context, uint32_t begin, uint32_t end, uint32_
     }
 }
 
-/* Pieces of about this many bytes of weights: small enough to share evenly and to stay in the cache over all columns. */
-enum { PIECE_BYTES = 64 * 1024, PIECE_GROUPS = 4 };
+/* Pieces of weights: at most so many bytes, to stay in the cache over all columns, and at least some pieces for each
+ * thread, to share evenly. Even numbers of groups: the kernels take two side by side. */
+enum { PIECE_BYTES = 64 * 1024, PIECES_A_THREAD = 8, PIECE_GROUPS = 4 };
 
-static uint32_t grain_of(const matrix *w) {
-    size_t groups = PIECE_BYTES / matrix_group_bytes(w->type, w->cols);
-    return groups < PIECE_GROUPS ? PIECE_GROUPS : (uint32_t)groups;
+static uint32_t grain_of(const ops *o, const matrix *w, uint32_t groups) {
+    uint32_t fits = (uint32_t)(PIECE_BYTES / matrix_group_bytes(w->type, w->cols));
+    uint32_t shares = groups / (PIECES_A_THREAD * threads_count(o->pool));
+    uint32_t grain = fits < shares ? fits : shares;
+    return grain < PIECE_GROUPS ? PIECE_GROUPS : grain & ~1u;
 }
 
 void ops_multiply(const ops *o, tensor x, const product *products, uint32_t count) {
@@ -179,5 +182,5 @@ void ops_multiply(const ops *o, tensor x, const product *products, uint32_t coun
         groups += groups_of(&products[i]);
     }
     multiply_loop l = {&c, products, count};
-    threads_run(o->pool, groups, grain_of(products[0].w), multiply_groups, &l);
+    threads_run(o->pool, groups, grain_of(o, products[0].w, groups), multiply_groups, &l);
 }
