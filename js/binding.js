@@ -13,8 +13,11 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true }); // a U+FEFF is text, too
 const PIECE_BYTES = 1 << 20; // the first size of the byte buffer: pieces of a file
 
-/** @param {WasmModule} module */
-export function bind(module) {
+/**
+ * The engine in an instance of the module, and the ways in and out of its memory.
+ * @param {WasmModule} module
+ */
+function openEngine(module) {
   const { wasmMemory: memory } = module;
   const engine = module._wasm_engine_create() >>> 0;
   if (engine === 0) throw new CllaError('OUT_OF_MEMORY', 'no memory for the engine');
@@ -66,6 +69,16 @@ export function bind(module) {
   /** @param {ArrayLike<number>} list */
   const writeIds = (list) => ids(list.length).set(list);
 
+  /** @param {ArrayLike<number>} values of the block of numbers */
+  const writeNumbers = (values) => new Float64Array(memory.buffer, numbersAt, 16).set(values);
+
+  return { module, memory, engine, check, number, bytes, ids, readText, writeName, writeIds, writeNumbers };
+}
+
+/** @typedef {ReturnType<typeof openEngine>} Engine */
+
+/** From the bytes of a file to a model. @param {Engine} engine */
+function loading({ module, engine, check, number, bytes, readText }) {
   return {
     /** @param {number} threads @param {boolean} vocabularyOnly */
     loadBegin(threads, vocabularyOnly) {
@@ -90,7 +103,12 @@ export function bind(module) {
       const [size, vocabulary, context, weights] = [number(0), number(1), number(2), number(3)];
       return { info: JSON.parse(readText(size)), vocabulary, context, bytes: weights };
     },
+  };
+}
 
+/** Text to ids and back. @param {Engine} engine */
+function texts({ module, engine, check, number, bytes, ids, readText, writeIds }) {
+  return {
     /** @param {string} text @param {number} flags @returns {number[]} */
     tokenize(text, flags) {
       const encoded = encoder.encode(text);
@@ -106,7 +124,12 @@ export function bind(module) {
       check(module._wasm_detokenize(engine, list.length, special ? 1 : 0));
       return readText(number(0));
     },
+  };
+}
 
+/** Timelines of tokens. @param {Engine} engine */
+function sessions({ module, engine, check, number, bytes, writeName, writeIds }) {
+  return {
     /** @param {number} context @param {string} kv @param {number} [logitsMax] */
     sessionBytes(context, kv, logitsMax = 1) {
       writeName(kv);
@@ -161,7 +184,12 @@ export function bind(module) {
       const copy = bytes(count * 4).slice();
       return new Float32Array(copy.buffer, copy.byteOffset, count);
     },
+  };
+}
 
+/** Tokens one by one. @param {Engine} engine */
+function replies({ module, memory, engine, check, number, bytes, readText, writeIds, writeNumbers }) {
+  return {
     /**
      * @param {number} session
      * @param {SamplerNumbers} sampler
@@ -172,7 +200,7 @@ export function bind(module) {
       writeIds(bias.map(([id]) => id));
       const biases = new Float32Array(bias.map(([, value]) => value));
       bytes(biases.byteLength).set(new Uint8Array(biases.buffer));
-      new Float64Array(memory.buffer, numbersAt, 16).set(numbers);
+      writeNumbers(numbers);
       check(module._wasm_reply_create(engine, session, bias.length, topCount));
       const [reply, topAt] = [number(0), number(1)];
       writeIds(prompt);
@@ -186,7 +214,7 @@ export function bind(module) {
     /** @param {number} reply @param {number} previous the token of the step before, or -1 */
     replyStep(reply, previous) {
       check(module._wasm_reply_step(engine, reply, previous));
-      const [id, ends, size, logprob] = new Float64Array(memory.buffer, numbersAt, 4);
+      const [id, ends, size, logprob] = [number(0), number(1), number(2), number(3)];
       return { id, ends: ends !== 0, text: readText(size), logprob };
     },
 
@@ -204,6 +232,18 @@ export function bind(module) {
       module._wasm_reply_finish(engine, reply);
       return readText(number(0));
     },
+  };
+}
+
+/** @param {WasmModule} module */
+export function bind(module) {
+  const opened = openEngine(module);
+  const { memory, engine, number } = opened;
+  return {
+    ...loading(opened),
+    ...texts(opened),
+    ...sessions(opened),
+    ...replies(opened),
 
     memory() {
       module._wasm_memory(engine);
