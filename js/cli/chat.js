@@ -117,7 +117,7 @@ function usage({ usage: u }) {
  */
 async function interactive(info, description, talk) {
   const facts = [`${formatCount(info.parameters)} parameters`, `context ${formatCount(info.context)}`, info.variant];
-  process.stdout.write(`${out.bold(info.name)}  ${out.dim(facts.join(' · '))}\n`);
+  process.stdout.write(`${out.bold(info.name)}\n${out.dim(facts.join(' · '))}\n`);
   if (description) process.stdout.write(`${description}\n`);
   for (const reason of info.reasons) process.stdout.write(`${out.dim(reason)}\n`);
   process.stdout.write(`${out.dim('/help lists the commands')}\n\n`);

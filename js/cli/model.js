@@ -1,7 +1,7 @@
 // model.js: a model for the length of one command, with a bar while it loads; and one reply, shown or reported.
 
 import { load } from '../index.js';
-import { formatBytes, formatCount, formatSeconds, progressBar, colours } from './terminal.js';
+import { formatBytes, formatCount, formatSeconds, progressBar, colours, wordWriter } from './terminal.js';
 
 /**
  * @typedef {import('../types.js').Model} Model
@@ -48,14 +48,16 @@ export function prefillBar() {
  * @returns {Promise<ReplyResult>}
  */
 export async function showReply(reply, bar) {
+  const writer = wordWriter(process.stdout);
   try {
     for await (const text of reply) {
       bar.clear();
-      process.stdout.write(text);
+      writer.write(text);
     }
     return await reply.done;
   } finally {
     bar.clear();
+    writer.end();
   }
 }
 

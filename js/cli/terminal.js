@@ -31,6 +31,42 @@ export const formatCount = (n) => n.toLocaleString('en-US');
 /** @param {number} ms */
 export const formatSeconds = (ms) => `${(ms / 1000).toFixed(ms < 9950 ? 2 : 0)} s`;
 
+/**
+ * Text that arrives in pieces, broken between words where a line of the terminal ends. A word is held back until it is
+ * whole; into a pipe or a file everything goes as it is.
+ * @param {Pick<NodeJS.WriteStream, 'write' | 'isTTY' | 'columns'>} stream
+ */
+export function wordWriter(stream) {
+  let column = 0;
+  let word = '';
+
+  function put() {
+    if (stream.isTTY && column > 0 && column + word.length > (stream.columns || 80)) {
+      stream.write('\n');
+      column = 0;
+      word = word.trimStart();
+    }
+    stream.write(word);
+    column += word.length;
+    word = '';
+  }
+
+  return {
+    /** @param {string} text */
+    write(text) {
+      if (!stream.isTTY) return void stream.write(text);
+      for (const piece of text.split(/(?=[ \n])|(?<=\n)/)) {
+        if (piece.startsWith(' ') || piece === '\n') put();
+        if (piece === '\n') {
+          stream.write('\n');
+          column = 0;
+        } else word += piece;
+      }
+    },
+    end: put,
+  };
+}
+
 const BAR_WIDTH = 30;
 const SHOW_AFTER_MS = 200; // what is over sooner needs no bar
 
