@@ -8,6 +8,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { homedir, tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { pathOf } from '../scripts/fetch-models.js';
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
 const cache = process.env.CLLA_CACHE ?? path.join(process.env.XDG_CACHE_HOME ?? path.join(homedir(), '.cache'), 'clla');
@@ -130,6 +131,16 @@ test('a seed gives the same text natively and as Wasm', () => {
   const replies = Object.values(PROGRAMS).map((program) => startJson(program, args).ids);
   assert.deepEqual(replies[1], replies[0]);
   assert.deepEqual(replies[2], replies[0]);
+});
+
+const smollm2 = pathOf('smollm2');
+const skip = existsSync(smollm2) ? false : `${smollm2} is not there: node scripts/fetch-models.js smollm2`;
+
+test('a model of 98 MB writes the same natively and as Wasm', { skip }, () => {
+  const args = ['complete', smollm2, '-p', 'The capital of France is', '--max-tokens', '8', '--ctx', '64'];
+  const replies = Object.values(PROGRAMS).map((program) => startJson(program, args));
+  assert.match(replies[0].text, /Paris/);
+  for (const reply of replies) assert.deepEqual(reply.ids, replies[0].ids);
 });
 
 test('the example in C writes on from a text', () => {

@@ -41,8 +41,9 @@ function run(command, { env = {}, limit = 15 * MINUTE } = {}) {
     child.stdout.on('data', (data) => (output += data));
     child.stderr.on('data', (data) => (output += data));
     child.on('error', (error) => (output += `${error.message}\n`));
-    child.on('close', (code) => {
+    child.on('close', (code, signal) => {
       clearTimeout(timer);
+      if (signal && !late) output += `\n(ended by ${signal})\n`;
       resolve({ output, code: late ? -1 : (code ?? -1) });
     });
   });
