@@ -9,6 +9,7 @@
 #include "model.h"
 #include "quant.h"
 #include "tokenizer.h"
+#include "unicode.h"
 
 const char *clla_version(void) { return "0.1.0"; }
 
@@ -47,30 +48,18 @@ static void put(json *j, const char *format, ...) {
     for (const char *c = buffer; *c; c++) put_byte(j, *c);
 }
 
-/* Bytes of the UTF-8 character at s, or 0 where there is none (RFC 3629: no overlong forms, no surrogates). */
-static size_t utf8_length(const unsigned char *s, size_t size) {
-    size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : s[0] >= 0xe0 && s[0] < 0xf0 ? 3 : 4;
-    if (s[0] >= 0x80 && (s[0] < 0xc2 || s[0] > 0xf4)) return 0;
-    if (n > size) return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    bool overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-    bool outside = (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf4 && s[1] > 0x8f);
-    return overlong || outside ? 0 : n;
-}
-
 /* A string in quotes; bytes that are not UTF-8 become U+FFFD. */
 static void put_string(json *j, const char *data, size_t size) {
     put_byte(j, '"');
     for (size_t i = 0; i < size;) {
         unsigned char byte = (unsigned char)data[i];
-        size_t n = utf8_length((const unsigned char *)data + i, size - i);
+        utf8_read read = utf8_next(data + i, size - i);
         if (byte == '"' || byte == '\\') put(j, "\\%c", byte);
         else if (byte < 0x20 || byte == 0x7f) put(j, "\\u%04x", byte);
-        else if (n == 0) put(j, "\\ufffd");
+        else if (read.kind != UTF8_VALID) put(j, "\\ufffd");
         else
-            for (size_t k = 0; k < n; k++) put_byte(j, data[i + k]);
-        i += n ? n : 1;
+            for (size_t k = 0; k < read.size; k++) put_byte(j, data[i + k]);
+        i += read.size;
     }
     put_byte(j, '"');
 }
