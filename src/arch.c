@@ -103,8 +103,8 @@ static void read_scaling(reader *r, hyper *h) {
     if (gguf_equals(kind, "linear")) {
         h->rope_scale = 1.0f / f32_or(r, "rope.scaling.factor", 1.0f);
     } else if (!longrope) {
-        r->status = clla_fail(r->error, CLLA_UNSUPPORTED_ARCHITECTURE, "%s: rope scaling \"%.*s\" is not supported", key,
-                              (int)(kind.size < 40 ? kind.size : 40), kind.data);
+        r->status = clla_fail(r->error, CLLA_UNSUPPORTED_ARCHITECTURE, "%s: rope scaling \"%s\" is not supported", key,
+                              gguf_printable(kind).text);
     }
 }
 

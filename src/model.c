@@ -183,8 +183,8 @@ clla_status model_configure(clla_model *m, bool vocabulary_only, clla_error *err
     if (status != CLLA_OK) return status;
     m->arch = arch_find(name);
     if (!vocabulary_only && !m->arch)
-        return clla_fail(error, CLLA_UNSUPPORTED_ARCHITECTURE, "architecture \"%.*s\" is not supported",
-                         (int)(name.size < 60 ? name.size : 60), name.data);
+        return clla_fail(error, CLLA_UNSUPPORTED_ARCHITECTURE, "architecture \"%s\" is not supported",
+                         gguf_printable(name).text);
     status = tokenizer_create(&m->header, &m->tokenizer, error);
     if (status != CLLA_OK || !m->arch) return status;
     status = hyper_read(&m->header, m->arch, &m->hyper, error);

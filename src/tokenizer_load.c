@@ -48,8 +48,6 @@ static clla_status read_id(const tokenizer *t, const char *key, int32_t fallback
 
 /* ---- kind and options ---------------------------------------------------------------------------------- */
 
-static int printed(gguf_string s) { return s.size < 60 ? (int)s.size : 60; }
-
 static clla_status load_pretokenizer(tokenizer *t, clla_error *error) {
     gguf_string name;
     clla_status status = gguf_text_or(t->g, KEY("pre"), "default", &name, error);
@@ -57,7 +55,7 @@ static clla_status load_pretokenizer(tokenizer *t, clla_error *error) {
     t->pre = pretokenizer_find(name.data, name.size);
     if (t->pre) return CLLA_OK;
     return clla_fail(error, CLLA_UNSUPPORTED_TOKENIZER,
-                     "tokenizer.ggml.pre: the pre-tokenizer \"%.*s\" is not known", printed(name), name.data);
+                     "tokenizer.ggml.pre: the pre-tokenizer \"%s\" is not known", gguf_printable(name).text);
 }
 
 static clla_status load_kind(tokenizer *t, clla_error *error) {
@@ -70,8 +68,8 @@ static clla_status load_kind(tokenizer *t, clla_error *error) {
         t->kind = KIND_WORDPIECE;
     else if (!gguf_equals(name, "gpt2"))
         return clla_fail(error, CLLA_UNSUPPORTED_TOKENIZER,
-                         "tokenizer.ggml.model: \"%.*s\" is not known; \"gpt2\", \"llama\" and \"bert\" are",
-                         printed(name), name.data);
+                         "tokenizer.ggml.model: \"%s\" is not known; \"gpt2\", \"llama\" and \"bert\" are",
+                         gguf_printable(name).text);
     return t->kind == KIND_BYTE_PAIR ? load_pretokenizer(t, error) : CLLA_OK;
 }
 
