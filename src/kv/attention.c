@@ -18,6 +18,11 @@ static uint32_t at_most(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 static uint32_t group_of(const attention *a) { return a->scratch->heads / a->cache->shape.heads; }
 
+/* The first position that the query at `position` sees. */
+static uint32_t window_start(const attention *a, uint32_t position) {
+    return a->window && position + 1 > a->window ? position + 1 - a->window : 0;
+}
+
 static uint32_t spans_of(uint32_t tokens) { return tokens / SPAN + (tokens % SPAN != 0); }
 
 /* ---- scratch ------------------------------------------------------------------------------------------------- */
@@ -110,7 +115,7 @@ static void weigh(const work *w, uint32_t column, uint32_t padded, uint32_t toke
 /* The part [*first, *end) of a strip of keys that the query at `position` sees. */
 static void visible(const attention *a, const block *b, uint32_t position, uint32_t start, uint32_t *first,
                     uint32_t *end) {
-    uint32_t low = a->window && position + 1 > a->window ? position + 1 - a->window : 0;
+    uint32_t low = window_start(a, position);
     uint32_t high = position + 1;
     if (low < b->first) low = b->first;
     if (high > b->end) high = b->end;
@@ -195,7 +200,7 @@ static void prefill_items(void *context, uint32_t begin, uint32_t end, uint32_t 
         block b = {.head = i % a->cache->shape.heads, .token = i / a->cache->shape.heads * size};
         b.tokens = at_most(size, a->n - b.token);
         uint32_t position = a->position + b.token;
-        b.first = a->window && position + 1 > a->window ? position + 1 - a->window : 0;
+        b.first = window_start(a, position);
         b.end = position + b.tokens;
         attend_block(a, &b, &w);
         finish_block(a, &b, &w);
@@ -206,19 +211,15 @@ static void prefill_items(void *context, uint32_t begin, uint32_t end, uint32_t 
 
 static size_t partial_floats(const attention *a) { return 2 + kv_padded(a->cache->shape.value_dim); }
 
-static uint32_t window_start(const attention *a) {
-    return a->window && a->position + 1 > a->window ? a->position + 1 - a->window : 0;
-}
-
 static void decode_items(void *context, uint32_t begin, uint32_t end, uint32_t worker) {
     const attention *a = context;
     work w = work_of(a, worker);
-    uint32_t group = group_of(a), heads = a->cache->shape.heads, start = window_start(a) / SPAN;
+    uint32_t group = group_of(a), heads = a->cache->shape.heads, start = window_start(a, a->position) / SPAN;
     size_t row = partial_floats(a);
     for (uint32_t i = begin; i < end; i++) {
         uint32_t span = start + i / heads;
         block b = {.head = i % heads, .tokens = 1, .first = span * SPAN};
-        if (b.first < window_start(a)) b.first = window_start(a);
+        if (b.first < window_start(a, a->position)) b.first = window_start(a, a->position);
         b.end = at_most((span + 1) * SPAN, a->position + 1);
         attend_block(a, &b, &w);
         float *to = a->scratch->partial + (size_t)i * group * row;
@@ -255,7 +256,7 @@ void attention_run(attention *a, threads *pool) {
         threads_run(pool, (a->n + size - 1) / size * heads, 1, prefill_items, a);
         return;
     }
-    uint32_t spans = spans_of(a->position + 1) - window_start(a) / SPAN;
+    uint32_t spans = spans_of(a->position + 1) - window_start(a, a->position) / SPAN;
     threads_run(pool, spans * heads, 1, decode_items, a);
     for (uint32_t head = 0; head < a->scratch->heads; head++) merge_head(a, head, spans);
 }
