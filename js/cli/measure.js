@@ -14,9 +14,9 @@ import { round, withModel } from './model.js';
 // ---- perplexity ----------------------------------------------------------------------------------------------------
 
 /**
- * Perplexity as llama.cpp's tool has it: the text is cut into chunks of `ctx` tokens, each evaluated from an empty
- * cache; where the model wants a BOS, it takes the place of a chunk's first token; the tokens of the second half of
- * each are scored.
+ * The text is cut into chunks of `ctx` tokens, each evaluated from an empty cache; where the model wants a BOS, it takes
+ * the place of a chunk's first token; all tokens of the second half of each are scored (llama.cpp's tool leaves out
+ * the first of them).
  * @param {string} name @param {Given} given @param {Interrupts} interrupts
  */
 export async function perplexityCommand(name, given, interrupts) {
