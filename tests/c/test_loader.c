@@ -152,6 +152,17 @@ static void test_pieces(void) {
     }
 }
 
+/* The writer's file gives its weights, fed at once and in pieces. */
+static void load_in_steps(void) {
+    for (size_t step = 0; step < 3000; step += 999) {
+        clla_model *m;
+        CHECK(!load(writer.bytes, writer.size, step, &m), "%s", error.text);
+        if (m) check_weights(m, &writer);
+        clla_model_free(m);
+    }
+    writer_close(&writer);
+}
+
 static void test_mixed(void) {
     tiny_model(&writer, &(tiny_options){.type = TENSOR_Q4_1, .width = 256, .open = true});
     uint32_t state = 5;
@@ -172,13 +183,7 @@ static void test_mixed(void) {
                   NULL); /* harmless: skipped */
     writer_tensor(&writer, "rope_freqs.weight", TENSOR_F32, 1, (uint64_t[]){32}, NULL);
     writer_end(&writer);
-    for (size_t step = 0; step < 3000; step += 999) {
-        clla_model *m;
-        CHECK(!load(writer.bytes, writer.size, step, &m), "%s", error.text);
-        if (m) check_weights(m, &writer);
-        clla_model_free(m);
-    }
-    writer_close(&writer);
+    load_in_steps();
 }
 
 /* The list of tensors need not be in the order of their bytes, and there may be gaps. */
@@ -196,13 +201,7 @@ static void test_order(void) {
     for (size_t i = 0; i < writer.tensor_count; i++)
         memcpy(writer.bytes + start + writer.tensors[i].offset, writer.tensors[i].data,
                writer.tensors[i].size);
-    for (size_t step = 0; step < 3000; step += 999) {
-        clla_model *m;
-        CHECK(!load(writer.bytes, writer.size, step, &m), "%s", error.text);
-        if (m) check_weights(m, &writer);
-        clla_model_free(m);
-    }
-    writer_close(&writer);
+    load_in_steps();
 }
 
 static void test_progress(void) {
