@@ -1,0 +1,219 @@
+"""From a folder of texts to token files, and from these to batches.
+
+    python data.py TEXTS OUT --vocab 4096
+
+writes OUT/tokenizer.json (byte-level BPE), OUT/<source>.<train|held>.bin (uint16 tokens; every document ends with
+<|endoftext|>) and OUT/sources.json, and prints the mix. Documents are held out whole: a story, a dialogue, a book.
+
+Rows for training come from Rows: any row is a function of (seed, number of the row), whatever the model and however
+often the run was stopped. Some rows are recall tasks, made on the fly:
+
+    copy     <|endoftext|> a b c ... a b c ...             loss on the second run of distinct tokens
+    look-up  <|endoftext|> k v k v ... k' v' k' v' ...      every key again in another order, loss on its value
+"""
+import argparse
+import glob
+import json
+import os
+import re
+import zlib
+
+import numpy as np
+import torch
+
+import dialogues
+
+END, START_TURN, END_TURN = '<|endoftext|>', '<|im_start|>', '<|im_end|>'       # tokens 0, 1, 2
+SPECIAL = [END, START_TURN, END_TURN]
+FIRST_SYMBOL = 320                               # recall tasks use context / 2 tokens from here on: short frequent pieces
+LEFT_OUT = {'alice.txt', 'willows.txt'}          # books that serve for evaluation
+
+# share of the text rows drawn from each source
+SHARES = {'tinystories': 0.15, 'storybooks': 0.08, 'children_books': 0.18, 'templates': 0.25, 'self_dialogue': 0.26, 'topical_chat': 0.08}
+
+
+def held_out(document, percent):
+    return zlib.crc32(document.encode()) % 1000 < 10 * percent
+
+
+def read(path):
+    with open(path, encoding='utf8', errors='replace') as f:
+        return f.read().replace('\r', '')
+
+
+def tiny_stories(folder):
+    text = read(f'{folder}/tinystories_sample/tinystories_sample.txt')
+    return [t.strip() for t in text.split(END) if len(t.strip()) > 80]
+
+
+def story_books(folder):
+    """Picture-book stories under CC-BY; those whose attribution names another licence are left out."""
+    out = []
+    for name in ('african_storybook_en', 'pratham_books_en'):
+        free = {}
+        for line in open(f'{folder}/storybooks/{name}.attribution.tsv', encoding='utf8'):
+            fields = line.split('\t')
+            free[fields[1].strip()] = fields[2].strip() in ('CC-BY', 'Public Domain') and free.get(fields[1].strip(), True)
+        for text in read(f'{folder}/storybooks/{name}.txt').split(END):
+            title = text.strip().split('\n')[0].strip()
+            if len(text) > 80 and free.get(title, False):
+                out.append(text.strip())
+    return out
+
+
+def children_books(folder):
+    """Whole books (name, text), hard line breaks undone."""
+    for path in sorted(glob.glob(f'{folder}/children_books/*.txt')):
+        if os.path.basename(path) not in LEFT_OUT:
+            text = re.sub(r'(?<!\n)\n(?!\n)', ' ', read(path))
+            yield os.path.basename(path), re.sub(r'\n{3,}', '\n\n', re.sub(r'[ \t]+', ' ', text)).strip()
+
+
+def gather(folder, seed=0):
+    """source -> {'train': documents, 'held': documents}"""
+    rng = np.random.default_rng(seed)
+    def split(documents, percent=2.0, key=lambda d: d):
+        return {'train': [d for d in documents if not held_out(key(d), percent)],
+                'held': [d for d in documents if held_out(key(d), percent)]}
+    sources = {'tinystories': split(tiny_stories(folder), 3.0), 'storybooks': split(story_books(folder), 3.0)}
+    books = split(list(children_books(folder)), 3.0, key=lambda d: d[0])
+    sources['children_books'] = {part: [text for _, text in books[part]] for part in books}
+    for name in ('self_dialogue', 'topical_chat'):
+        turns = dialogues.real(f'{folder}/dialogues/{name}.jsonl', rng)
+        sources[name] = split([dialogues.chatml(t) for t in turns], 1.0)
+    sources['templates'] = {}
+    for part, count in (('train', 16000), ('held', 200)):
+        short = [s for name in ('tinystories', 'storybooks') for s in sources[name][part] if len(s) < 1600]
+        sources['templates'][part] = [dialogues.chatml(t) for t in dialogues.from_templates(rng, short, count)]
+    return sources
+
+
+def train_tokenizer(texts, vocab):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=SPECIAL, show_progress=False,
+                                  initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def build(folder, out, vocab):
+    os.makedirs(out, exist_ok=True)
+    sources = gather(folder)
+    sample = (d[:20000] for parts in sources.values() for d in parts['train'][:8000])
+    tokenizer = train_tokenizer(sample, vocab)
+    tokenizer.save(f'{out}/tokenizer.json')
+    table = {}
+    for name, parts in sources.items():
+        table[name] = {'share': SHARES[name]}
+        for part, documents in parts.items():
+            ids = [i for e in tokenizer.encode_batch(documents) for i in e.ids + [0]]
+            np.array(ids, np.uint16).tofile(f'{out}/{name}.{part}.bin')
+            table[name][part] = {'documents': len(documents), 'tokens': len(ids), 'bytes': sum(len(d.encode()) for d in documents)}
+        t = table[name]['train']
+        print(f"{name:15} share {SHARES[name]:.2f}  {t['documents']:6} documents {t['tokens']:9} tokens "
+              f"{t['bytes'] / t['tokens']:.2f} bytes a token, held out {table[name]['held']['documents']} / {table[name]['held']['tokens']}", flush=True)
+    with open(f'{out}/sources.json', 'w') as f:
+        json.dump(table, f, indent=1)
+
+
+def copy_task(rng, context, sizes):
+    """Tokens [context + 1] and which of them are to be recalled; the sizes of the episodes add up to context / 2."""
+    symbols = FIRST_SYMBOL + rng.permutation(context // 2)
+    tokens, asked = [np.zeros(1, np.int64)], [np.zeros(1, bool)]
+    for part, size in zip(np.split(symbols, np.cumsum(sizes)[:-1]), sizes):
+        tokens += [part, part]
+        asked += [np.zeros(size + 1, bool), np.ones(size - 1, bool)]
+    return np.concatenate(tokens), np.concatenate(asked)
+
+
+def look_up_task(rng, context, sizes):
+    """The same for pairs of a key and a value; here the sizes add up to context / 4."""
+    count = context // 4
+    pairs = np.stack((rng.permutation(count), count + rng.integers(0, count, count)), 1) + FIRST_SYMBOL
+    tokens, asked = [np.zeros(1, np.int64)], [np.zeros(1, bool)]
+    for part, size in zip(np.split(pairs, np.cumsum(sizes)[:-1]), sizes):
+        tokens += [part.ravel(), rng.permutation(part).ravel()]
+        asked += [np.zeros(2 * size, bool), np.tile([False, True], size)]
+    return np.concatenate(tokens), np.concatenate(asked)
+
+
+TASKS = {'copy': (copy_task, 2), 'look-up': (look_up_task, 4)}
+
+
+def recall_row(rng, context):
+    """A row of one kind of task: one episode over all of it, or several of any size (short ones are learned first)."""
+    task, share = TASKS[('copy', 'look-up')[int(rng.integers(2))]]
+    left = context // share
+    sizes = []
+    while left:
+        size = left if not sizes and rng.random() < 0.25 else min(left, int(2 ** rng.uniform(1, np.log2(context // share))))
+        sizes.append(size)
+        left -= size
+    return task(rng, context, sizes)
+
+
+def to_tensors(rows, device):
+    """[(tokens, asked)] -> inputs [B, T], targets [B, T] with -1 where nothing is asked."""
+    tokens, asked = np.stack([r[0] for r in rows]), np.stack([r[1] for r in rows])
+    targets = np.where(asked, tokens, -1)[:, 1:]
+    return tuple(torch.from_numpy(np.ascontiguousarray(a, np.int64)).to(device) for a in (tokens[:, :-1], targets))
+
+
+class Rows:
+    """Rows of context + 1 tokens: `recall` of them recall tasks, the others text by the shares of the sources."""
+
+    def __init__(self, folder, context, seed, recall):
+        with open(f'{folder}/sources.json') as f:
+            self.sources = json.load(f)
+        self.names = list(self.sources)
+        self.context, self.seed, self.recall = context, seed, recall
+        self.train = {n: np.fromfile(f'{folder}/{n}.train.bin', np.uint16) for n in self.names}
+        self.held = {n: np.fromfile(f'{folder}/{n}.held.bin', np.uint16) for n in self.names}
+        self.starts = {n: np.concatenate(([0], np.flatnonzero(t == 0) + 1)) for n, t in self.train.items()}
+        shares = np.array([self.sources[n]['share'] for n in self.names])
+        self.shares = shares / shares.sum()
+
+    def row(self, number):
+        rng = np.random.default_rng((self.seed, number))
+        if rng.random() < self.recall:
+            return recall_row(rng, self.context)
+        name = self.names[int(rng.choice(len(self.names), p=self.shares))]
+        tokens, starts, length = self.train[name], self.starts[name], self.context + 1
+        at = int(rng.integers(0, len(tokens) - length))
+        if rng.random() < 0.5:                                   # half of the rows begin with a document
+            at = min(int(starts[np.searchsorted(starts, at) % len(starts)]), len(tokens) - length)
+        return tokens[at:at + length].astype(np.int64), np.ones(length, bool)
+
+    def batch(self, step, rows, device='cpu'):
+        return to_tensors([self.row(step * rows + i) for i in range(rows)], device)
+
+    def held_rows(self, count):
+        """Up to `count` rows a source, evenly spread over its held-out text."""
+        for name in self.names:
+            tokens, length = self.held[name], self.context + 1
+            n = min(count, (len(tokens) - 1) // self.context)
+            for at in np.linspace(0, len(tokens) - length, n).astype(int) if n else []:
+                yield name, (tokens[at:at + length].astype(np.int64), np.ones(length, bool))
+
+    def recall_rows(self, count):
+        """The fixed sets of recall tasks, one episode over the whole context each."""
+        rng = np.random.default_rng(12345)
+        for name, (task, share) in TASKS.items():
+            for _ in range(count):
+                yield name, task(rng, self.context, [self.context // share])
+
+
+def main():
+    p = argparse.ArgumentParser(description='texts -> tokenizer and token files')
+    p.add_argument('texts')
+    p.add_argument('out')
+    p.add_argument('--vocab', type=int, default=4096)
+    a = p.parse_args()
+    build(a.texts, a.out, a.vocab)
+
+
+if __name__ == '__main__':
+    main()

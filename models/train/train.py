@@ -1,0 +1,184 @@
+"""Train one model.
+
+    python train.py OUT --config CONFIG.json --data FOLDER --tokens 20e6 [--resume] [--stop-after SECONDS]
+
+OUT gets config.json, log.jsonl (one JSON object a line), last.pt (model, optimizers, step) and stable.pt, the state just
+before the learning rate begins to fall. With --resume the run goes on from last.pt; if that run was finished and --tokens
+is larger now, from stable.pt. Batches depend on the seed and the step alone, so a resumed run is the uninterrupted one,
+and two kinds of attention see the same rows. The schedule counts tokens: warm-up, then either constant and linear to
+nothing over the last part (wsd), or a cosine.
+"""
+import argparse
+import json
+import math
+import os
+import time
+
+import torch
+
+from data import Rows, to_tensors
+from model import Model, load_config, parameters
+from muon import Muon
+
+
+def arguments(argv=None):
+    p = argparse.ArgumentParser(description='train one model')
+    p.add_argument('out')
+    p.add_argument('--config', required=True, help='JSON file of model.Config')
+    p.add_argument('--data', required=True, help='folder made by data.py')
+    p.add_argument('--tokens', type=float, default=20e6)
+    p.add_argument('--batch', type=int, default=8, help='rows a step')
+    p.add_argument('--lr', type=float, default=4e-3)
+    p.add_argument('--optimizer', choices=('adamw', 'muon'), default='adamw')
+    p.add_argument('--weight-decay', type=float, default=0.1)
+    p.add_argument('--schedule', choices=('wsd', 'cosine'), default='wsd')
+    p.add_argument('--warm-up', type=float, default=0.4e6, help='tokens')
+    p.add_argument('--decay', type=float, default=0.25, help='last part of the tokens, for wsd')
+    p.add_argument('--recall', type=float, default=0.1, help='share of the rows that are recall tasks')
+    p.add_argument('--seed', type=int, default=1)
+    p.add_argument('--evaluate', type=float, default=1e6, help='tokens between evaluations')
+    p.add_argument('--held-rows', type=int, default=16, help='rows a source and recall task in an evaluation')
+    p.add_argument('--save-every', type=float, default=300, help='seconds')
+    p.add_argument('--resume', action='store_true')
+    p.add_argument('--stop-after', type=float, default=math.inf, help='seconds; the state is saved')
+    p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    p.add_argument('--threads', type=int, default=1)
+    p.add_argument('--no-compile', dest='compile', action='store_false')
+    return p.parse_args(argv)
+
+
+def learning_rate(a, seen):
+    """The factor of the learning rate after `seen` tokens."""
+    if seen < a.warm_up:
+        return seen / a.warm_up
+    if a.schedule == 'wsd':
+        return min(1.0, (a.tokens - seen) / (a.decay * a.tokens))
+    done = (seen - a.warm_up) / (a.tokens - a.warm_up)
+    return 0.05 + 0.475 * (1 + math.cos(math.pi * done))
+
+
+def optimizers(model, a):
+    """Matrices inside the blocks by the optimizer asked for; the embedding and the gains by AdamW."""
+    matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
+    gains = [p for p in model.parameters() if p.dim() == 1]
+    rest = [{'params': [model.embedding.weight], 'weight_decay': 0.0}, {'params': gains, 'weight_decay': 0.0}]
+    adam = dict(lr=a.lr, betas=(0.9, 0.95), fused=True)
+    if a.optimizer == 'muon':
+        return [Muon(matrices, a.lr, weight_decay=a.weight_decay), torch.optim.AdamW(rest, **adam)]
+    return [torch.optim.AdamW(rest + [{'params': matrices, 'weight_decay': a.weight_decay}], **adam)]
+
+
+def autocast(a):
+    kind = a.device.split(':')[0]
+    return torch.autocast(kind, torch.bfloat16, enabled=kind == 'cuda')
+
+
+@torch.no_grad()
+def evaluate(run, a, rows, quantize):
+    """Loss by source in nats a token, its mean by the sources' shares, and accuracy and loss of the recall tasks."""
+    run.eval()
+    by_name = {}
+    for name, row in [*rows.held_rows(a.held_rows), *rows.recall_rows(a.held_rows)]:
+        by_name.setdefault(name, []).append(row)
+    out = {}
+    for name, all_rows in by_name.items():
+        loss, right, asked = 0.0, 0, 0
+        for i in range(0, len(all_rows), a.batch):
+            part = all_rows[i:i + a.batch]
+            tokens, targets = to_tensors(part + [part[0]] * (a.batch - len(part)), a.device)
+            targets[len(part):] = -1                             # a short last batch keeps the compiled shape
+            with autocast(a):
+                losses, hits = run(tokens, targets, quantize)
+            loss, right, asked = loss + losses.sum().item(), right + hits.sum().item(), asked + (targets >= 0).sum().item()
+        out[name] = {'loss': round(loss / asked, 5)}
+        if name not in rows.names:
+            out[name]['accuracy'] = round(right / asked, 5)
+    out['mean'] = round(sum(out[n]['loss'] * s for n, s in zip(rows.names, rows.shares)), 5)
+    run.train()
+    return out
+
+
+def save(path, model, opts, step, seen, a):
+    state = {'model': model.state_dict(), 'optimizers': [o.state_dict() for o in opts], 'step': step, 'tokens': seen,
+             'arguments': vars(a), 'rng': torch.get_rng_state()}
+    torch.save(state, path + '.new')
+    os.replace(path + '.new', path)
+
+
+def restore(a, model, opts):
+    """Steps done; 0 where nothing is to be resumed."""
+    path = f'{a.out}/last.pt'
+    if not (a.resume and os.path.exists(path)):
+        return 0
+    state = torch.load(path, map_location=a.device, weights_only=True)
+    if state['step'] * a.batch * model.c.context >= (1 - a.decay) * state['arguments']['tokens'] and state['arguments']['tokens'] < a.tokens:
+        state = torch.load(f'{a.out}/stable.pt', map_location=a.device, weights_only=True)
+    model.load_state_dict(state['model'])
+    for o, s in zip(opts, state['optimizers']):
+        o.load_state_dict(s)
+    torch.set_rng_state(state['rng'].cpu())
+    return state['step']
+
+
+def train_step(run, model, opts, a, rows, step, quantize):
+    tokens, targets = rows.batch(step, a.batch, a.device)
+    with autocast(a):
+        losses = run(tokens, targets, quantize)
+    loss = losses.sum() / (targets >= 0).sum()
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for o in opts:
+        o.step()
+        o.zero_grad(set_to_none=True)
+    return loss, norm
+
+
+def main(argv=None):
+    a = arguments(argv)
+    torch.set_num_threads(a.threads)
+    torch.set_float32_matmul_precision('high')
+    torch.manual_seed(a.seed)
+    c = load_config(a.config)
+    os.makedirs(a.out, exist_ok=True)
+    c.save(f'{a.out}/config.json')
+    model = Model(c).to(a.device)
+    opts = optimizers(model, a)
+    rows = Rows(a.data, c.context, a.seed, a.recall)
+    run = torch.compile(model, dynamic=False) if a.compile else model
+    per_step = a.batch * c.context
+    steps, step = round(a.tokens / per_step), restore(a, model, opts)
+    eval_every = max(1, round(a.evaluate / per_step))
+    log = open(f'{a.out}/log.jsonl', 'a', buffering=1)
+    note = lambda **entry: (log.write(json.dumps(entry) + '\n'), print(json.dumps(entry), flush=True))
+    note(begin=step, steps=steps, parameters=parameters(c), arguments=vars(a) | {'stop_after': str(a.stop_after)})
+    started = saved = mark = time.time()
+    marked, trained = step, 0.0
+    while step < steps:
+        seen = step * per_step
+        quantize = seen >= c.quantize_from * a.tokens
+        factor = learning_rate(a, seen + per_step / 2)
+        for o in opts:
+            for g in o.param_groups:
+                g['lr'] = a.lr * factor
+        if seen >= (1 - a.decay) * a.tokens > seen - per_step:
+            save(f'{a.out}/stable.pt', model, opts, step, seen, a)
+        loss, norm = train_step(run, model, opts, a, rows, step, quantize)
+        step += 1
+        if step % 20 == 0:
+            now = time.time()
+            note(step=step, tokens=step * per_step, loss=round(loss.item(), 4), norm=round(norm.item(), 3),
+                 lr=round(a.lr * factor, 6), rate=round((step - marked) * per_step / (now - mark)))
+            mark, marked = now, step
+        if step % eval_every == 0 or step == steps:
+            note(step=step, tokens=step * per_step, held=evaluate(run, a, rows, quantize), seconds=round(time.time() - started))
+            mark, marked = time.time(), step
+        enough = time.time() - started > a.stop_after
+        if enough or step == steps or time.time() - saved > a.save_every:
+            save(f'{a.out}/last.pt', model, opts, step, step * per_step, a)
+            saved = time.time()
+        if enough:
+            break
+
+
+if __name__ == '__main__':
+    main()
