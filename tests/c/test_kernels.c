@@ -69,7 +69,7 @@ static void product_open(product *p, tensor_type type, uint32_t rows, uint32_t c
         uint32_t left = rows - g * MATRIX_GROUP;
         matrix_pack(&p->m, g, left < MATRIX_GROUP ? left : MATRIX_GROUP, p->file + g * MATRIX_GROUP * p->row_bytes);
     }
-    p->c = (columns){p->x, n, cols, take(columns_bytes(n, cols))};
+    p->c = (columns){p->x, n, cols, take(columns_bytes(n, cols)), 0};
     columns_pack(&p->c, 0, n);
 }
 
@@ -170,7 +170,7 @@ static void test_batches(void) {
         product_multiply(&p);
         for (uint32_t i = 0; i < p.n; i++) {
             float alone[ROWS_MAX];
-            columns one = {p.x + (size_t)i * p.cols, 1, p.cols, take(columns_bytes(1, p.cols))};
+            columns one = {p.x + (size_t)i * p.cols, 1, p.cols, take(columns_bytes(1, p.cols)), 0};
             columns_pack(&one, 0, 1);
             for (uint32_t g = groups_of(&p); g-- > 0;) matrix_multiply(&p.m, &one, g, g + 1, alone, p.rows);
             CHECK(memcmp(alone, p.y + i * (p.rows + 1), p.rows * sizeof(float)) == 0, "%s token %u", p.name,

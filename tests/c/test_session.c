@@ -122,7 +122,7 @@ static void refused_options(void) {
     } cases[] = {
         {{.kv = "q3"}, CLLA_BAD_KV_SPEC, "q3"},
         {{.kv = "f16,"}, CLLA_BAD_KV_SPEC, "\"\""},
-        {{.kv = "f16,q8"}, CLLA_BAD_KV_SPEC, "twice"},
+        {{.kv = "f16,q8"}, CLLA_BAD_KV_SPEC, "\"q8\" settles what another item has settled"},
         {{.chunk = 1u << 20}, CLLA_BAD_ARGUMENT, "chunk"},
         {{.logits_max = 1u << 20}, CLLA_BAD_ARGUMENT, "logits_max"},
         {{.context = 4000000000u}, CLLA_OUT_OF_MEMORY, "bytes"},
