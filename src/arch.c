@@ -11,6 +11,7 @@ static const arch archs[] = {
     {.name = "qwen3", .qk_norm = true},
     {.name = "gemma3", .qk_norm = true, .post_norms = true, .gelu = true, .embedding_scaled = true, .window_pattern = 6},
     {.name = "phi3", .fused = true, .longrope = true},
+    {.name = "clla", .rope_pairs_adjacent = true, .latent = true},
 };
 
 const arch *arch_find(gguf_string name) {
@@ -46,6 +47,13 @@ static uint32_t u32_or(reader *r, const char *suffix, uint32_t fallback) {
     return value;
 }
 
+static bool bool_or(reader *r, const char *suffix, bool fallback) {
+    char key[96];
+    bool value = fallback;
+    if (r->status == CLLA_OK) r->status = gguf_bool_or(r->g, key_of(r, suffix, key), fallback, &value, r->error);
+    return value;
+}
+
 static float f32_or(reader *r, const char *suffix, float fallback) {
     char key[96];
     float value = fallback;
@@ -72,16 +80,112 @@ static uint32_t same_in_every_layer(reader *r, const char *suffix, uint32_t laye
     return r->status == CLLA_OK ? (uint32_t)first : 0;
 }
 
+static void read_heads(reader *r, hyper *h) {
+    uint32_t head_dim = h->heads ? h->width / h->heads : 0;
+    h->kv_heads = same_in_every_layer(r, "attention.head_count_kv", h->layers, h->heads ? h->heads : 1);
+    h->key_dim = u32_or(r, "attention.key_length", head_dim);
+    h->value_dim = u32_or(r, "attention.value_length", head_dim);
+}
+
+enum { CHANNELS_LIMIT = 2048 };
+
+/* ---- latents -------------------------------------------------------------------------------------------------- */
+
+static void fail(reader *r, const char *suffix, const char *why) {
+    if (r->status == CLLA_OK)
+        r->status = clla_fail(r->error, CLLA_BAD_FILE, "%s.%s: %s", r->a->name, suffix, why);
+}
+
+/* Layer i reads the latent of layer owner[i], which comes before it and reads its own. */
+static void read_owners(reader *r, hyper *h) {
+    char key[96];
+    const gguf_entry *e = gguf_find(r->g, key_of(r, "attention.kv_owner", key));
+    uint32_t layers = h->layers < KV_LAYERS_MAX ? h->layers : KV_LAYERS_MAX;
+    for (uint32_t i = 0; i < layers; i++) h->kv.owner[i] = (uint16_t)i;
+    if (!e || r->status != CLLA_OK) return;
+    if (!e->is_array || e->count != h->layers) {
+        fail(r, "attention.kv_owner", "want an array of one layer number for each layer");
+        return;
+    }
+    for (uint32_t i = 0; i < layers; i++) {
+        double owner = -1;
+        bool known = gguf_number_at(r->g, e, i, &owner) && owner >= 0 && owner <= (double)i && owner == floor(owner);
+        if (known) h->kv.owner[i] = (uint16_t)owner;
+        if (known && h->kv.owner[h->kv.owner[i]] == h->kv.owner[i]) continue;
+        if (r->status == CLLA_OK)
+            r->status = clla_fail(r->error, CLLA_BAD_FILE, "%s: layer %u cannot read the latent of layer %g: want a layer up to "
+                                  "%u that reads its own", key, i, owner, i);
+    }
+}
+
+static bool is_bits(double bits) { return bits == 4 || bits == 8 || bits == 16; }
+
+/* One number for all groups of channels, or one for each. */
+static void read_latent_bits(reader *r, hyper *h) {
+    char key[96];
+    const gguf_entry *e = gguf_find(r->g, key_of(r, "attention.kv_latent_bits", key));
+    uint32_t groups = h->kv.group ? h->kv.rank / h->kv.group : 0;
+    double bits = e && e->is_array ? 0 : (double)u32_or(r, "attention.kv_latent_bits", 16);
+    if (r->status != CLLA_OK) return;
+    if (groups == 0 || groups > KV_GROUPS_MAX || h->kv.rank % h->kv.group || h->kv.group % KV_GROUP) {
+        r->status = clla_fail(r->error, CLLA_BAD_FILE, "%s.attention.kv_latent_group is %u: want a multiple of %d that divides "
+                              "the latent's %u channels into at most %d groups", r->a->name, h->kv.group, KV_GROUP, h->kv.rank,
+                              KV_GROUPS_MAX);
+        return;
+    }
+    if (e && e->is_array && e->count != groups) fail(r, "attention.kv_latent_bits", "want one number for each group of channels");
+    uint32_t stretches = 1;
+    for (uint32_t g = 0; g < groups && r->status == CLLA_OK; g++) {
+        if (e && e->is_array && !gguf_number_at(r->g, e, g, &bits)) bits = 0;
+        if (!is_bits(bits)) fail(r, "attention.kv_latent_bits", "want 16, 8 or 4");
+        h->kv.group_bits[g] = (uint8_t)bits;
+        stretches += g && h->kv.group_bits[g] != h->kv.group_bits[g - 1];
+    }
+    if (stretches > 16) fail(r, "attention.kv_latent_bits", "the bits change more than 15 times");
+}
+
+/* Numbers that follow from others, for tools that know deepseek2: they must agree. */
+static void check_same(reader *r, const char *suffix, uint32_t expected) {
+    uint32_t value = u32_or(r, suffix, expected);
+    if (r->status == CLLA_OK && value != expected)
+        r->status = clla_fail(r->error, CLLA_BAD_FILE, "%s.%s is %u: the header's other numbers make it %u", r->a->name, suffix,
+                              value, expected);
+}
+
+static void read_latent(reader *r, hyper *h) {
+    kv_model *kv = &h->kv;
+    uint32_t rope_bits = u32_or(r, "attention.rope_key_bits", 16);
+    h->key_dim = want_u32(r, "attention.key_length_mla");
+    h->value_dim = want_u32(r, "attention.value_length_mla");
+    h->kv_heads = h->heads;
+    h->q_rank = u32_or(r, "attention.q_lora_rank", 0);
+    h->latent_norm = bool_or(r, "attention.kv_latent_norm", true);
+    h->own_frequencies = bool_or(r, "rope.own_frequencies", false);
+    h->shared_up = bool_or(r, "attention.kv_shared_up", false);
+    kv->rank = want_u32(r, "attention.kv_lora_rank");
+    kv->rope_dim = u32_or(r, "rope.dimension_count", 0);
+    kv->group = u32_or(r, "attention.kv_latent_group", KV_GROUP);
+    kv->sinks = u32_or(r, "attention.kv_sink_tokens", 0);
+    kv->minimum = !bool_or(r, "attention.kv_latent_symmetric", true);
+    kv->rope_bits = (kv_bits)rope_bits;
+    if (!is_bits(rope_bits)) fail(r, "attention.rope_key_bits", "want 16, 8 or 4");
+    if (kv->sinks > KV_SINKS_MAX) fail(r, "attention.kv_sink_tokens", "more than 1024");
+    if (kv->rank > CHANNELS_LIMIT || kv->rope_dim > CHANNELS_LIMIT) fail(r, "attention.kv_lora_rank", "the latent and its rope key are too wide: want at most 2048 channels each");
+    read_owners(r, h);
+    read_latent_bits(r, h);
+    check_same(r, "attention.head_count_kv", 1);
+    check_same(r, "attention.key_length", kv->rank + kv->rope_dim);
+    check_same(r, "attention.value_length", kv->rank);
+}
+
 static void read_sizes(reader *r, hyper *h) {
     h->layers = want_u32(r, "block_count");
     h->width = want_u32(r, "embedding_length");
     h->context = want_u32(r, "context_length");
     h->ff_width = same_in_every_layer(r, "feed_forward_length", h->layers, 0);
     h->heads = same_in_every_layer(r, "attention.head_count", h->layers, 0);
-    h->kv_heads = same_in_every_layer(r, "attention.head_count_kv", h->layers, h->heads ? h->heads : 1);
-    uint32_t head_dim = h->heads ? h->width / h->heads : 0;
-    h->key_dim = u32_or(r, "attention.key_length", head_dim);
-    h->value_dim = u32_or(r, "attention.value_length", head_dim);
+    if (r->a->latent) read_latent(r, h);
+    else read_heads(r, h);
     h->norm_epsilon = f32_or(r, "attention.layer_norm_rms_epsilon", 1e-5f);
     h->window = u32_or(r, "attention.sliding_window", 0);
     h->window_pattern = r->a->window_pattern;
@@ -90,7 +194,7 @@ static void read_sizes(reader *r, hyper *h) {
     /* Gemma 3 27B (62 layers) alone scales by width per head: Gemma 3 report, table 1 and its published code. */
     bool by_width = r->a->embedding_scaled && h->layers == 62 && h->heads;
     uint32_t scale_dim = by_width ? h->width / h->heads : h->key_dim;
-    h->attention_scale = scale_dim ? 1.0f / sqrtf((float)scale_dim) : 0;
+    h->attention_scale = f32_or(r, "attention.scale", scale_dim ? 1.0f / sqrtf((float)scale_dim) : 0);
 }
 
 static void read_scaling(reader *r, hyper *h) {
@@ -109,7 +213,7 @@ static void read_scaling(reader *r, hyper *h) {
 }
 
 static void read_rope(reader *r, hyper *h) {
-    h->rope_dim = u32_or(r, "rope.dimension_count", h->key_dim);
+    h->rope_dim = u32_or(r, "rope.dimension_count", r->a->latent ? 0 : h->key_dim);
     h->rope_base = f32_or(r, "rope.freq_base", 10000.0f);
     h->rope_scale = 1.0f / f32_or(r, "rope.scale_linear", 1.0f);
     read_scaling(r, h);
@@ -123,9 +227,25 @@ static void read_rope(reader *r, hyper *h) {
 }
 
 /* Products of two of these stay far below 2^53, so that sizes can be computed without care for overflow. */
-enum { SIZE_LIMIT = 1 << 20, LAYER_LIMIT = 1024 };
+enum { SIZE_LIMIT = 1 << 20, LAYER_LIMIT = KV_LAYERS_MAX };
+
+/* Rows of the up-projections are cut by heads, in groups of four (kernels.h). */
+static clla_status check_latent(const hyper *h, const char *name, clla_error *error) {
+    if (h->rope_dim >= h->key_dim)
+        return clla_fail(error, CLLA_BAD_FILE, "%s.rope.dimension_count is %u: a key of %u channels has none left beside it",
+                         name, h->rope_dim, h->key_dim);
+    if (h->own_frequencies && h->rope_dim == 0)
+        return clla_fail(error, CLLA_BAD_FILE, "%s.rope.own_frequencies: there is no rope key", name);
+    if (h->value_dim % 4)
+        return clla_fail(error, CLLA_BAD_FILE, "%s.attention.value_length_mla is %u: want a multiple of 4", name, h->value_dim);
+    if (h->window) return clla_fail(error, CLLA_UNSUPPORTED_ARCHITECTURE, "%s: sliding windows are not supported", name);
+    if (h->q_rank > SIZE_LIMIT)
+        return clla_fail(error, CLLA_BAD_FILE, "%s.attention.q_lora_rank is %u: want at most %d", name, h->q_rank, SIZE_LIMIT);
+    return CLLA_OK;
+}
 
 static clla_status check(const hyper *h, const char *name, clla_error *error) {
+    clla_status status;
     const struct {
         const char *what;
         uint32_t value, limit;
@@ -134,7 +254,7 @@ static clla_status check(const hyper *h, const char *name, clla_error *error) {
         {"feed_forward_length", h->ff_width, SIZE_LIMIT}, {"attention.head_count", h->heads, 4096},
         {"attention.head_count_kv", h->kv_heads, 4096}, {"attention.key_length", h->key_dim, 4096},
         {"attention.value_length", h->value_dim, 4096}, {"context_length", h->context, 1u << 30},
-        {"rope.dimension_count", h->rope_dim, 4096},
+        {"rope.dimension_count", h->rope_dim + (h->kv.rank > 0), 4096}, /* a latent need not have a rope key */
     };
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         if (sizes[i].value == 0 || sizes[i].value > sizes[i].limit)
@@ -143,6 +263,8 @@ static clla_status check(const hyper *h, const char *name, clla_error *error) {
     if (h->heads % h->kv_heads)
         return clla_fail(error, CLLA_BAD_FILE, "%s: %u heads do not divide among %u key/value heads", name, h->heads,
                          h->kv_heads);
+    status = h->kv.rank ? check_latent(h, name, error) : CLLA_OK;
+    if (status != CLLA_OK) return status;
     if (h->rope_dim % 2 || h->rope_dim > h->key_dim)
         return clla_fail(error, CLLA_BAD_FILE, "%s.rope.dimension_count is %u: want an even number up to %u", name,
                          h->rope_dim, h->key_dim);
@@ -156,6 +278,8 @@ static clla_status check(const hyper *h, const char *name, clla_error *error) {
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         if (!(numbers[i].value > 0 && isfinite(numbers[i].value)))
             return clla_fail(error, CLLA_BAD_FILE, "%s.%s is not a positive number", name, numbers[i].what);
+    if (!(h->attention_scale > 0 && isfinite(h->attention_scale)))
+        return clla_fail(error, CLLA_BAD_FILE, "%s.attention.scale is not a positive number", name);
     if (!(h->norm_epsilon >= 0 && h->norm_epsilon < 1))
         return clla_fail(error, CLLA_BAD_FILE, "%s.attention.layer_norm_rms_epsilon is not between 0 and 1", name);
     return CLLA_OK;
@@ -166,7 +290,11 @@ clla_status hyper_read(const gguf *g, const arch *a, hyper *h, clla_error *error
     *h = (hyper){0};
     read_sizes(&r, h);
     read_rope(&r, h);
-    return r.status == CLLA_OK ? check(h, a->name, error) : r.status;
+    if (r.status == CLLA_OK) r.status = check(h, a->name, error);
+    h->kv.layers = h->layers, h->kv.heads = h->kv_heads, h->kv.key_dim = h->key_dim, h->kv.value_dim = h->value_dim;
+    for (uint32_t i = 0; !a->latent && i < h->layers && i < KV_LAYERS_MAX; i++) h->kv.owner[i] = (uint16_t)i;
+    if (!a->latent) h->kv.group = KV_GROUP;
+    return r.status;
 }
 
 bool hyper_is_windowed(const hyper *h, uint32_t layer) {

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "gguf.h"
+#include "kv/spec.h"
 #include "status.h"
 
 typedef struct arch {
@@ -20,6 +21,7 @@ typedef struct arch {
     bool gelu;                 /* tanh-approximated GELU in the gate, else SiLU */
     bool embedding_scaled;     /* embeddings times sqrt(width) */
     bool longrope;             /* rope factors for long and short contexts (Phi-3) */
+    bool latent;               /* keys and values come from a shared low-rank latent (CLLA; MLA when every layer owns one) */
     uint32_t window_pattern;   /* with a sliding window: every n-th layer sees everything; 0: all layers are windowed */
 } arch;
 
@@ -28,7 +30,7 @@ const arch *arch_find(gguf_string name);
 
 typedef struct hyper {
     uint32_t layers, width, heads, kv_heads, key_dim, value_dim, ff_width, vocabulary, context;
-    uint32_t rope_dim;             /* leading channels of a head that rotate; even */
+    uint32_t rope_dim;             /* channels of a head that rotate, even: the leading ones; with latents the last ones */
     float rope_base, rope_scale;   /* angle = position * rope_scale / rope_base^(2i/rope_dim) / factor_i */
     float rope_base_local, rope_scale_local; /* the same in windowed layers */
     float rope_magnitude;          /* cos and sin times this (longrope); 1 elsewhere */
@@ -36,9 +38,25 @@ typedef struct hyper {
     float norm_epsilon, attention_scale, embedding_scale;
     uint32_t window;               /* tokens a windowed layer sees, itself included; 0: none */
     uint32_t window_pattern;
+    uint32_t q_rank;               /* with latents: queries go through so many channels; 0: straight from the width */
+    bool own_frequencies;          /* each owner has rope frequencies of its own, in radians a position */
+    bool latent_norm;              /* the latent is normed before it is stored */
+    bool shared_up;                /* layers use their owner's up-projections, else each has its own */
+    kv_model kv;                   /* what a cache may keep */
 } hyper;
 
-/* Read and check the numbers. Values that this build cannot honour (experts, unknown rope scaling, heads that do not
+/* Read and check the numbers. Architecture "clla" (the header that clla defines, after deepseek2's):
+ *
+ *     attention.kv_lora_rank, .key_length_mla, .value_length_mla   channels: latent; key and value of a head
+ *     rope.dimension_count                channels of the rope key beside the latent; 0: none
+ *     attention.kv_owner                  i32 for each layer: whose latent it reads. Absent: its own
+ *     attention.kv_latent_bits            16, 8 or 4, or one for each group of channels: what training rounded to
+ *     attention.kv_latent_group           channels that share a scale (32); .kv_latent_symmetric (true), else with minimum
+ *     attention.rope_key_bits             16, 8 or 4
+ *     attention.kv_sink_tokens            the first n tokens stay at 16 bits (0)
+ *     rope.own_frequencies                (false) owners have a tensor rope_freqs: radians a position
+ *     attention.kv_latent_norm (true), .kv_shared_up (false), .q_lora_rank (0), .scale (1 / sqrt(key_length_mla))
+ * Values that this build cannot honour (experts, unknown rope scaling, heads that do not
  * divide) are refused by name. */
 clla_status hyper_read(const gguf *g, const arch *a, hyper *h, clla_error *error);
 

@@ -99,15 +99,22 @@ size_t clla_detokenize(const clla_model *model, clla_text_stream *stream, int32_
 
 typedef struct clla_session_options {
     uint32_t context;    /* tokens the cache holds; 0: the model's own, at most 4096 */
-    const char *kv;      /* cache specification (kv/spec.h); NULL: "f16" */
+    const char *kv;      /* cache specification (kv/spec.h); NULL: the model's own: "f16", or "clla" where it has latents */
     uint32_t chunk;      /* tokens evaluated together in prefill; 0: 128 */
     uint32_t logits_max; /* positions whose logits one clla_session_eval_at may ask for; 0: 1 */
 } clla_session_options;
 
+enum { CLLA_KV_TEXT = 96 }; /* room for a specification in its short form */
+
 typedef struct clla_session_size {
-    uint64_t cache;   /* codes, scales, masks, rope keys: all that grows with the context */
+    uint64_t cache;   /* codes, scales, masks, rope keys: all that grows with the context, and the sinks */
     uint64_t scratch; /* activations, logits, token list: all that does not */
-    uint64_t bytes_per_token; /* of the cache */
+    double bytes_per_token;          /* of the cache, over all layers; the sum of the next three */
+    double codes, scales, rope_keys; /* numbers of keys and values or latents; scales and minima; numbers of rope keys */
+    uint64_t sinks;                  /* bytes that the first tokens take besides, in 16 bits */
+    double plain_bytes_per_token;    /* multi-head attention of the same width and depth in 16 bits: 4 width layers */
+    uint32_t rows;                   /* layers that store; each has a 1 / rows share of the above */
+    char kv[CLLA_KV_TEXT];           /* the specification in its short form */
 } clla_session_size;
 
 /* What a session with these options takes, exactly, before anything is allocated. */
@@ -132,6 +139,7 @@ clla_status clla_session_eval_at(clla_session *session, const int32_t *ids, size
 uint32_t clla_session_context(const clla_session *session);           /* tokens it can hold */
 uint32_t clla_session_length(const clla_session *session);            /* tokens it holds */
 const int32_t *clla_session_tokens(const clla_session *session);      /* [length] */
+void clla_session_kv(const clla_session *session, char text[CLLA_KV_TEXT]);
 
 /* Length of the longest common prefix of the timeline and ids: what need not be evaluated again. */
 uint32_t clla_session_match(const clla_session *session, const int32_t *ids, size_t count);
@@ -141,5 +149,50 @@ clla_status clla_session_truncate(clla_session *session, uint32_t length, clla_e
 
 /* A second session that continues from the same tokens, with a cache of its own. */
 clla_status clla_session_fork(const clla_session *session, clla_session **fork, clla_error *error);
+
+/* ---- saving and restoring ------------------------------------------------------------------------------------ */
+
+/* A saved session is one file (its format: state.c): which model it belongs to, the cache specification, the tokens and
+ * their cache; and, where given, a sampler's state and a note. Every build writes the same bytes for the same cache and
+ * reads what any other has written. Logits are not in it: evaluate the next token, or cut the last one off and
+ * evaluate it again. */
+typedef struct clla_saver clla_saver;
+typedef struct clla_restorer clla_restorer;
+
+enum { CLLA_NOTE_MAX = 1 << 26 };
+
+typedef struct clla_save_options {
+    const clla_sampler *sampler; /* NULL: none */
+    const void *note;            /* bytes of your own, such as the messages of a chat */
+    size_t note_size;            /* at most CLLA_NOTE_MAX */
+} clla_save_options;
+
+/* Sampler and note are copied; the session must stay until the saver is freed. */
+clla_status clla_saver_create(const clla_session *session, const clla_save_options *options, clla_saver **saver,
+                              clla_error *error);
+uint64_t clla_saver_bytes(const clla_saver *saver); /* of the whole file */
+
+/* The next bytes of the file, at most capacity; *size = 0 is its end. BAD_ARGUMENT when the session was evaluated or
+ * truncated since the saver was created: what was written so far is of no use then. */
+clla_status clla_saver_read(clla_saver *saver, uint8_t *bytes, size_t capacity, size_t *size, clla_error *error);
+void clla_saver_free(clla_saver *saver); /* NULL is fine */
+
+/* A restorer takes the bytes of a file and makes a new session of them. In the options context 0 and kv NULL mean what
+ * the file has; a longer context is as good. Refused: OTHER_MODEL; UNSUPPORTED_VERSION (a newer file); BAD_KV_SPEC (kv is
+ * not the file's); CONTEXT_FULL (the tokens do not fit); BAD_FILE (no saved session, or damaged); TRUNCATED_FILE. */
+clla_status clla_restorer_create(clla_model *model, const clla_session_options *options, clla_restorer **restorer,
+                                 clla_error *error);
+
+/* The next bytes, pieces of any size. A failure is final for this restorer; free it. */
+clla_status clla_restorer_feed(clla_restorer *restorer, const uint8_t *bytes, size_t size, clla_error *error);
+
+/* All bytes are fed: the session is handed over, once, if they were whole and undamaged. */
+clla_status clla_restorer_finish(clla_restorer *restorer, clla_session **session, clla_error *error);
+
+/* After that, until the restorer is freed: the note (size 0: none), and the sampler's state, put into a sampler that was
+ * made with the same options (BAD_ARGUMENT: the file has none, or it does not fit). */
+const uint8_t *clla_restorer_note(const clla_restorer *restorer, size_t *size);
+clla_status clla_restorer_sampler(const clla_restorer *restorer, clla_sampler *sampler, clla_error *error);
+void clla_restorer_free(clla_restorer *restorer); /* NULL is fine */
 
 #endif

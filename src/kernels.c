@@ -39,9 +39,9 @@ const format *format_find(tensor_type type) {
 size_t matrix_group_bytes(tensor_type type, uint32_t cols) {
     const format *f = format_find(type);
     size_t end = type == TENSOR_F16 ? sizeof(float) : 0;
-    if (!f) return (MATRIX_GROUP * tensor_row_bytes(type, cols) + end + 15) / 16 * 16;
+    if (!f) return (MATRIX_GROUP * tensor_row_bytes(type, cols) + end + 7) / 8 * 8;
     size_t blocks = cols / COLUMN_BLOCK;
-    return (blocks * code_block_bytes(f->form) + blocks / f->super * scale_bytes(*f) + 15) / 16 * 16;
+    return (blocks * code_block_bytes(f->form) + blocks / f->super * scale_bytes(*f) + 7) / 8 * 8;
 }
 
 size_t matrix_bytes(tensor_type type, uint32_t rows, uint32_t cols) {
@@ -95,7 +95,7 @@ static void column_pack(const float *x, uint32_t cols, uint8_t *tile, uint32_t w
 void columns_pack(const columns *c, uint32_t begin, uint32_t end) {
     for (uint32_t i = begin; i < end; i++) {
         uint32_t first = i / TILE * TILE, width = tile_width(c->n, first);
-        column_pack(c->values + (size_t)i * c->cols, c->cols, tile_at(c, first), width, i - first);
+        column_pack(column_of(c, i), c->cols, tile_at(c, first), width, i - first);
         if (i + 1 < c->n) continue;
         for (uint32_t lane = c->n - first; lane < width; lane++)
             column_pack(NULL, c->cols, tile_at(c, first), width, lane);

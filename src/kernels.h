@@ -36,14 +36,22 @@ size_t matrix_bytes(tensor_type type, uint32_t rows, uint32_t cols);
  * missing (the last group) become zeros. */
 void matrix_pack(matrix *m, uint32_t group, uint32_t row_count, const uint8_t *rows);
 
+/* Replace one row, given as the file holds it; the others of its group stay. For types without super-blocks. A matrix
+ * that is filled in this way starts as zeros (a cache: its rows are tokens). */
+void matrix_put_row(matrix *m, uint32_t row, const uint8_t *from);
+
 /* The values of one row (token embeddings). */
 void matrix_row(const matrix *m, uint32_t row, float *values /* [cols] */);
 
-/* Activations as a product reads them. `values` always points at the caller's f32 activations [n, cols]. */
+/* The values of the four rows of a group, each `stride` floats after the one before. For types without super-blocks. */
+void matrix_group(const matrix *m, uint32_t group, float *values, size_t stride);
+
+/* Activations as a product reads them. `values` always points at the caller's f32 activations, n columns. */
 typedef struct columns {
     const float *values; /* [n, cols] */
     uint32_t n, cols;
     uint8_t *packed; /* columns_bytes(): codes, scales and sums of all n columns; NULL when no matrix is quantized */
+    size_t stride;   /* floats from one column to the next in `values`; 0: cols */
 } columns;
 
 size_t columns_bytes(uint32_t n, uint32_t cols);

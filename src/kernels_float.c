@@ -16,15 +16,15 @@ TEMPLATE f32x4 weights_load(tensor_type type, const uint8_t *group, uint32_t k, 
     return type == TENSOR_F16 ? f4_load_f16_by(halves, *c) : f4_load_bf16(halves);
 }
 
-/* One group against `width` tokens. */
-TEMPLATE void sum_tokens(tensor_type type, const uint8_t *group, const float *x, uint32_t cols, int width,
-                         f32x4 *sums) {
+/* One group against `width` tokens, `stride` floats apart. */
+TEMPLATE void sum_tokens(tensor_type type, const uint8_t *group, const float *x, size_t stride, uint32_t cols,
+                         int width, f32x4 *sums) {
     half_constants c = half_constants_keep();
     for (int i = 0; i < width; i++) sums[i] = f4_zero();
     for (uint32_t k = 0; k < cols; k++) {
         f32x4 weights = weights_load(type, group, k, &c);
         for (int i = 0; i < width; i++)
-            sums[i] = f4_madd(sums[i], weights, f4_splat(x[(size_t)i * cols + k]));
+            sums[i] = f4_madd(sums[i], weights, f4_splat(x[(size_t)i * stride + k]));
     }
 }
 
@@ -64,23 +64,24 @@ TEMPLATE void multiply_one(tensor_type type, const multiply_job *job, const floa
 }
 
 /* All groups of the job against AT_ONCE tokens. */
-TEMPLATE void multiply_tokens(tensor_type type, const multiply_job *job, const float *x, uint32_t cols) {
+TEMPLATE void multiply_tokens(tensor_type type, const multiply_job *job, const float *x, size_t stride, uint32_t cols) {
     f32x4 sums[AT_ONCE];
     for (uint32_t g = 0; g < job->groups; g++) {
         const uint8_t *group = job->group + g * job->group_bytes;
         float unit = unit_of(type, group, cols);
-        sum_tokens(type, group, x, cols, AT_ONCE, sums);
+        sum_tokens(type, group, x, stride, cols, AT_ONCE, sums);
         for (uint32_t i = 0; i < AT_ONCE; i++)
             store_rows(job->y + i * job->stride + g * MATRIX_GROUP, sums[i], unit, job->rows - g * MATRIX_GROUP);
     }
 }
 
 #define FLOAT_KERNEL(name)                                                                                    \
-    static void multiply_##name##_one(const multiply_job *job, const float *x, uint32_t cols) {               \
+    static void multiply_##name##_one(const multiply_job *job, const float *x, size_t stride, uint32_t cols) {  \
+        (void)stride;                                                                                         \
         multiply_one(TENSOR_##name, job, x, cols);                                                            \
     }                                                                                                         \
-    static void multiply_##name##_tokens(const multiply_job *job, const float *x, uint32_t cols) {            \
-        multiply_tokens(TENSOR_##name, job, x, cols);                                                         \
+    static void multiply_##name##_tokens(const multiply_job *job, const float *x, size_t stride, uint32_t cols) { \
+        multiply_tokens(TENSOR_##name, job, x, stride, cols);                                                         \
     }
 FLOAT_KERNEL(F32)
 FLOAT_KERNEL(F16)
@@ -88,7 +89,7 @@ FLOAT_KERNEL(BF16)
 #undef FLOAT_KERNEL
 
 void multiply_float(const matrix *w, const columns *c, multiply_job job) {
-    typedef void float_kernel(const multiply_job *, const float *, uint32_t);
+    typedef void float_kernel(const multiply_job *, const float *, size_t, uint32_t);
     float_kernel *one = w->type == TENSOR_F32   ? multiply_F32_one
                         : w->type == TENSOR_F16 ? multiply_F16_one
                                                 : multiply_BF16_one;
@@ -97,7 +98,7 @@ void multiply_float(const matrix *w, const columns *c, multiply_job job) {
                                                    : multiply_BF16_tokens;
     for (uint32_t i = 0; i < c->n;) {
         uint32_t count = c->n - i >= AT_ONCE ? AT_ONCE : 1;
-        (count == 1 ? one : tokens)(&job, c->values + (size_t)i * c->cols, w->cols);
+        (count == 1 ? one : tokens)(&job, column_of(c, i), c->stride ? c->stride : c->cols, w->cols);
         job.y += count * job.stride;
         i += count;
     }

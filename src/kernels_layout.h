@@ -69,6 +69,10 @@ static inline size_t tile_block_bytes(uint32_t width) {
     return (size_t)width * (STEPS * STEP_BYTES + TILE_FLOATS * sizeof(float));
 }
 
+static inline const float *column_of(const columns *c, uint32_t i) {
+    return c->values + i * (c->stride ? c->stride : c->cols);
+}
+
 static inline uint32_t blocks_of(uint32_t cols) { return cols / COLUMN_BLOCK + (cols % COLUMN_BLOCK != 0); }
 
 #endif

@@ -286,6 +286,15 @@ void matrix_pack(matrix *m, uint32_t group, uint32_t row_count, const uint8_t *r
     memcpy(to + MATRIX_GROUP * row_bytes, &unit, sizeof unit);
 }
 
+void matrix_put_row(matrix *m, uint32_t row, const uint8_t *from) {
+    const format *f = format_find(m->type);
+    const float one = 1.0f;
+    uint8_t *group = m->data + row / MATRIX_GROUP * matrix_group_bytes(m->type, m->cols);
+    if (f) pack_integer(m, f, group, row % MATRIX_GROUP, from);
+    else pack_float(m, group, row % MATRIX_GROUP, from);
+    if (m->type == TENSOR_F16) memcpy(group + (size_t)m->cols * MATRIX_GROUP * 2, &one, sizeof one);
+}
+
 /* ---- one row ----------------------------------------------------------------------------------------------- */
 
 static void row_block(code_form form, const uint32_t *codes, int offset, float scale, float minimum, int from, int to,

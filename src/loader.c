@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "hash.h"
 #include "model.h"
 
 struct clla_loader {
@@ -23,6 +24,7 @@ struct clla_loader {
     uint32_t part, parts;                    /* part counts from 0 */
     uint64_t tensors_promised, tensors_seen; /* of all parts; promised is 0 where the file does not say */
     uint64_t fed;                            /* bytes, all parts */
+    hash64 hash;                             /* of them */
     uint64_t at;                             /* offset in the part of the next byte */
     size_t next;                             /* the tensor being read: header->by_offset[next] */
     uint32_t row;                            /* its rows that are home */
@@ -76,10 +78,10 @@ static shape_label label_of_shape(const uint64_t ne[4], uint32_t dimensions) {
 }
 
 static clla_status check_shape(const gguf_tensor *t, const weight_slot *slot, clla_error *error) {
-    const uint64_t want[4] = {slot->cols, row_count(slot), 1, 1};
+    const uint64_t want[4] = {slot->cols, row_count(slot) / slot->heads, slot->heads, 1};
     if (memcmp(want, t->ne, sizeof want) == 0) return CLLA_OK;
     return clla_fail(error, CLLA_BAD_FILE, "%s: want %s, got %s", slot->name,
-                     label_of_shape(want, slot->rows ? 2 : 1).text,
+                     label_of_shape(want, slot->heads > 1 ? 3 : slot->rows ? 2 : 1).text,
                      label_of_shape(t->ne, t->dimensions).text);
 }
 
@@ -366,6 +368,7 @@ clla_status clla_loader_create(const clla_model_options *options, clla_loader **
     *l = (clla_loader){.model = m, .header = &m->header, .parts = 1};
     if (options) l->options = *options;
     gguf_open(&m->header);
+    hash_open(&l->hash);
     uint32_t count = l->options.threads && !l->options.vocabulary_only ? l->options.threads : 1;
     clla_status status = threads_open(count, &m->threads, error);
     if (status)
@@ -378,6 +381,7 @@ clla_status clla_loader_create(const clla_model_options *options, clla_loader **
 clla_status clla_loader_feed(clla_loader *l, const uint8_t *bytes, size_t size, clla_error *error) {
     clla_error reason;
     l->fed += size;
+    if (!l->options.vocabulary_only) hash_feed(&l->hash, bytes, size);
     return settle(l, l->failure ? l->failure : feed(l, bytes, size, &reason), &reason, error);
 }
 
@@ -421,6 +425,7 @@ clla_status clla_loader_finish(clla_loader *l, clla_model **model, clla_error *e
     clla_error reason;
     clla_status status = settle(l, l->failure ? l->failure : finish(l, &reason), &reason, error);
     if (!status) {
+        l->model->fingerprint = hash_value(&l->hash);
         *model = l->model;
         l->model = NULL;
     }

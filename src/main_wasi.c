@@ -271,12 +271,12 @@ static clla_status print_model(const clla_model *model, bool json, clla_error *e
 
 static void print_session(const clla_session_size *size, bool json) {
     if (json)
-        printf(",\"session\":{\"cache_bytes\":%llu,\"scratch_bytes\":%llu,\"bytes_per_token\":%llu}",
+        printf(",\"session\":{\"cache_bytes\":%llu,\"scratch_bytes\":%llu,\"bytes_per_token\":%g}",
                (unsigned long long)size->cache, (unsigned long long)size->scratch,
-               (unsigned long long)size->bytes_per_token);
+               size->bytes_per_token);
     else
-        printf("cache %llu bytes (%llu a token), scratch %llu bytes\n", (unsigned long long)size->cache,
-               (unsigned long long)size->bytes_per_token, (unsigned long long)size->scratch);
+        printf("cache %llu bytes (%g a token), scratch %llu bytes\n", (unsigned long long)size->cache,
+               size->bytes_per_token, (unsigned long long)size->scratch);
 }
 
 /* A file that holds a vocabulary only has no sessions; that is an error only where a person asked for one. */

@@ -19,7 +19,7 @@ static weight_slot *list_slot(slot_list *list, uint32_t rows, uint32_t cols, con
     weight_slot *slot = list->slots ? &list->slots[list->count] : &list->counted;
     list->count++;
     if (!list->slots) return slot;
-    *slot = (weight_slot){.rows = rows, .cols = cols};
+    *slot = (weight_slot){.rows = rows, .cols = cols, .heads = 1};
     vsnprintf(slot->name, sizeof slot->name, format, arguments);
     return slot;
 }
@@ -42,6 +42,13 @@ static weight_slot *want_matrix(slot_list *list, matrix *m, uint32_t rows, uint3
     return slot;
 }
 
+/* One matrix [rows, cols] for each head, one behind the other. */
+static void want_heads(slot_list *list, matrix *m, uint32_t heads, uint32_t rows, uint32_t cols, const char *format,
+                       uint32_t i) {
+    weight_slot *slot = want_matrix(list, m, heads * rows, cols, format, i);
+    if (list->slots) slot->heads = heads;
+}
+
 static void add_part(slot_list *list, weight_slot *slot, uint32_t part, matrix *m, uint32_t rows) {
     if (!list->slots) return;
     slot->parts[part] = m;
@@ -53,9 +60,8 @@ static void maybe(slot_list *list, weight_slot *slot) {
     if (list->slots) slot->optional = true;
 }
 
-static void list_attention(slot_list *list, const arch *a, const hyper *h, layer *l, uint32_t i) {
+static void list_heads(slot_list *list, const arch *a, const hyper *h, layer *l, uint32_t i) {
     uint32_t q_rows = h->heads * h->key_dim, k_rows = h->kv_heads * h->key_dim, v_rows = h->kv_heads * h->value_dim;
-    want_vector(list, &l->attn_norm, h->width, "blk.%u.attn_norm.weight", i);
     if (a->fused) {
         weight_slot *qkv = want_matrix(list, &l->q, q_rows, h->width, "blk.%u.attn_qkv.weight", i);
         add_part(list, qkv, 1, &l->k, k_rows);
@@ -72,6 +78,31 @@ static void list_attention(slot_list *list, const arch *a, const hyper *h, layer
         want_vector(list, &l->q_norm, h->key_dim, "blk.%u.attn_q_norm.weight", i);
         want_vector(list, &l->k_norm, h->key_dim, "blk.%u.attn_k_norm.weight", i);
     }
+}
+
+/* Owners make a latent; every layer has queries and, unless they are shared, up-projections of its own. */
+static void list_latent(slot_list *list, const hyper *h, layer *l, uint32_t i) {
+    uint32_t rank = h->kv.rank, q_rows = h->heads * h->key_dim;
+    bool owner = h->kv.owner[i] == i;
+    if (h->q_rank) {
+        want_matrix(list, &l->q_a, h->q_rank, h->width, "blk.%u.attn_q_a.weight", i);
+        want_vector(list, &l->q_a_norm, h->q_rank, "blk.%u.attn_q_a_norm.weight", i);
+        want_matrix(list, &l->q, q_rows, h->q_rank, "blk.%u.attn_q_b.weight", i);
+    } else {
+        want_matrix(list, &l->q, q_rows, h->width, "blk.%u.attn_q.weight", i);
+    }
+    if (owner) want_matrix(list, &l->kv_a, rank + h->rope_dim, h->width, "blk.%u.attn_kv_a_mqa.weight", i);
+    if (owner && h->latent_norm) want_vector(list, &l->kv_a_norm, rank, "blk.%u.attn_kv_a_norm.weight", i);
+    if (owner && h->own_frequencies) want_vector(list, &l->rope_frequency, h->rope_dim / 2, "blk.%u.rope_freqs.weight", i);
+    if (!owner && h->shared_up) return;
+    want_heads(list, &l->k_b, h->heads, rank, h->key_dim - h->rope_dim, "blk.%u.attn_k_b.weight", i);
+    want_heads(list, &l->v_b, h->heads, h->value_dim, rank, "blk.%u.attn_v_b.weight", i);
+}
+
+static void list_attention(slot_list *list, const arch *a, const hyper *h, layer *l, uint32_t i) {
+    want_vector(list, &l->attn_norm, h->width, "blk.%u.attn_norm.weight", i);
+    if (a->latent) list_latent(list, h, l, i);
+    else list_heads(list, a, h, l, i);
     want_matrix(list, &l->attn_out, h->width, h->heads * h->value_dim, "blk.%u.attn_output.weight", i);
     if (a->post_norms) want_vector(list, &l->attn_post_norm, h->width, "blk.%u.post_attention_norm.weight", i);
 }
@@ -95,7 +126,7 @@ static void list_slots(slot_list *list, clla_model *m) {
     want_matrix(list, &m->embedding, h->vocabulary, h->width, "token_embd.weight");
     maybe(list, want_matrix(list, &m->output, h->vocabulary, h->width, "output.weight"));
     want_vector(list, &m->output_norm, h->width, "output_norm.weight");
-    maybe(list, want_vector(list, &m->rope_factors, h->rope_dim / 2, "rope_freqs.weight"));
+    if (h->rope_dim) maybe(list, want_vector(list, &m->rope_factors, h->rope_dim / 2, "rope_freqs.weight"));
     if (m->arch->longrope) {
         maybe(list, want_vector(list, &m->rope_factors_long, h->rope_dim / 2, "rope_factors_long.weight"));
         maybe(list, want_vector(list, &m->rope_factors_short, h->rope_dim / 2, "rope_factors_short.weight"));
@@ -195,6 +226,14 @@ clla_status model_configure(clla_model *m, bool vocabulary_only, clla_error *err
     return status == CLLA_OK ? make_slots(m, error) : status;
 }
 
+/* Readers use their owner's up-projections where the model shares them. */
+static void share_up(clla_model *m) {
+    for (uint32_t i = 0; i < m->hyper.layers && m->arch->latent && m->hyper.shared_up; i++) {
+        const layer *owner = &m->layers[m->hyper.kv.owner[i]];
+        m->layers[i].k_b = owner->k_b, m->layers[i].v_b = owner->v_b;
+    }
+}
+
 /* Long-context factors come in a pair. */
 static clla_status check_longrope(const clla_model *m, clla_error *error) {
     if ((m->rope_factors_long == NULL) == (m->rope_factors_short == NULL)) return CLLA_OK;
@@ -206,6 +245,7 @@ clla_status model_complete(clla_model *m, clla_error *error) {
         if (!m->slots[i].arrived && !m->slots[i].optional)
             return clla_fail(error, CLLA_BAD_FILE, "the tensor %s is missing", m->slots[i].name);
     if (m->slot_count && !m->output.data) m->output = m->embedding;
+    if (m->slot_count) share_up(m);
     return check_longrope(m, error);
 }
 

@@ -19,6 +19,12 @@ typedef struct layer {
     matrix q, k, v;                         /* [heads * key_dim, width], [kv_heads * key_dim, width], [kv_heads * value_dim, width] */
     const float *q_bias, *k_bias, *v_bias;  /* optional */
     const float *q_norm, *k_norm;           /* [key_dim] */
+    matrix q_a;                             /* latents: [q_rank, width], optional; q is [heads * key_dim, q_rank] then */
+    const float *q_a_norm;                  /* [q_rank] */
+    matrix kv_a;                            /* [rank + rope_dim, width]: latent and rope key; only where the layer owns one */
+    const float *kv_a_norm;                 /* [rank], optional */
+    matrix k_b, v_b;                        /* [heads * rank, nope_dim], [heads * value_dim, rank]: the up-projections */
+    const float *rope_frequency;            /* [rope_dim / 2]: an owner's own, in radians a position, where the model has them */
     matrix attn_out;                        /* [width, heads * value_dim] */
     const float *attn_post_norm;            /* [width] */
     const float *ffn_norm;                  /* [width] */
@@ -32,6 +38,7 @@ enum { SLOT_PARTS = 3 };
 typedef struct weight_slot {
     char name[48];
     uint32_t rows, cols;   /* vector: rows is 0, cols its length */
+    uint32_t heads;        /* the file has the rows of so many heads as a third dimension; 1: it has two dimensions */
     bool optional, arrived;
     matrix home;           /* of a matrix: where the loader packs to */
     float *values;         /* of a vector: where the loader unpacks to */
@@ -58,6 +65,7 @@ struct clla_model {
     arena *weights;        /* one for each part of the file */
     uint32_t part_count;
     uint64_t file_bytes;   /* of all tensors, as stored */
+    uint64_t fingerprint;  /* of all bytes of the file, all parts in order (hash.h) */
 };
 
 /* The header is complete: read the numbers, list the slots (none when vocabulary_only), build the tokenizer. On failure

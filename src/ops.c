@@ -20,6 +20,11 @@ tensor tensor_rows(tensor t, uint32_t rows) {
     return t;
 }
 
+tensor tensor_from(tensor t, uint32_t first) {
+    t.data += first;
+    return t;
+}
+
 static float *row_of(tensor t, uint32_t row) { return t.data + (size_t)row * t.cols; }
 
 /* ---- token by token ------------------------------------------------------------------------------------------ */
@@ -50,26 +55,32 @@ typedef struct norm_loop {
     tensor y, x;
     const float *weight;
     float epsilon;
-    uint32_t dim;
+    uint32_t dim, end; /* heads of dim channels, up to channel `end` */
 } norm_loop;
 
 static void norm_tokens(void *context, uint32_t begin, uint32_t end, uint32_t worker) {
     const norm_loop *l = context;
     (void)worker;
     for (uint32_t i = begin; i < end; i++)
-        for (uint32_t c = 0; c < l->x.cols; c += l->dim)
+        for (uint32_t c = 0; c < l->end; c += l->dim)
             vector_norm(row_of(l->x, i) + c, l->weight, l->dim, l->epsilon, row_of(l->y, i) + c);
 }
 
 void ops_norm(const ops *o, tensor y, tensor x, const float *weight, float epsilon) {
     assert(y.rows == x.rows && y.cols == x.cols);
-    norm_loop l = {y, x, weight, epsilon, x.cols};
+    norm_loop l = {y, x, weight, epsilon, x.cols, x.cols};
     threads_run(o->pool, x.rows, 4, norm_tokens, &l);
 }
 
 void ops_norm_heads(const ops *o, tensor x, uint32_t dim, const float *weight, float epsilon) {
     assert(x.cols % dim == 0);
-    norm_loop l = {x, x, weight, epsilon, dim};
+    norm_loop l = {x, x, weight, epsilon, dim, x.cols};
+    threads_run(o->pool, x.rows, 4, norm_tokens, &l);
+}
+
+void ops_norm_first(const ops *o, tensor x, uint32_t dim, const float *weight, float epsilon) {
+    assert(dim <= x.cols);
+    norm_loop l = {x, x, weight, epsilon, dim, dim};
     threads_run(o->pool, x.rows, 4, norm_tokens, &l);
 }
 
@@ -118,6 +129,21 @@ void ops_gate(const ops *o, tensor gate, tensor up, bool gelu) {
 }
 
 void ops_add(const ops *o, tensor y, tensor x) { run_pairs(o, y, x, vector_add); }
+
+static void copy_tokens(void *context, uint32_t begin, uint32_t end, uint32_t worker) {
+    const head_copy *c = context;
+    (void)worker;
+    for (uint32_t i = begin; i < end; i++)
+        for (uint32_t h = 0; h < c->heads; h++)
+            memcpy(row_of(c->y, i) + (size_t)h * c->y_dim + c->to, row_of(c->x, i) + (size_t)h * c->x_dim + c->from,
+                   c->n * sizeof(float));
+}
+
+void ops_copy_heads(const ops *o, const head_copy *copy) {
+    head_copy c = *copy;
+    assert(c.y.rows == c.x.rows && c.to + c.n <= c.y_dim && c.heads * c.y_dim <= c.y.cols);
+    threads_run(o->pool, c.x.rows, 4, copy_tokens, &c);
+}
 
 void ops_pick(const ops *o, tensor y, tensor x, const uint32_t *at) {
     (void)o;
@@ -173,7 +199,7 @@ static uint32_t grain_of(const ops *o, const matrix *w, uint32_t groups) {
 }
 
 void ops_multiply(const ops *o, tensor x, const product *products, uint32_t count) {
-    columns c = {x.data, x.rows, x.cols, o->packed};
+    columns c = {x.data, x.rows, x.cols, o->packed, 0};
     threads_run(o->pool, x.rows, 4, pack_columns, &c);
     uint32_t groups = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -183,4 +209,62 @@ void ops_multiply(const ops *o, tensor x, const product *products, uint32_t coun
     }
     multiply_loop l = {&c, products, count};
     threads_run(o->pool, groups, grain_of(o, products[0].w, groups), multiply_groups, &l);
+}
+
+/* ---- products head by head ----------------------------------------------------------------------------------- */
+
+enum { TRANSPOSED_COLS = 4096 };
+
+typedef struct heads_loop {
+    const ops *o;
+    tensor x, y;
+    const matrix *w;
+    uint32_t heads, x_dim, y_dim;
+} heads_loop;
+
+static columns head_columns(const heads_loop *l, uint32_t head) {
+    uint8_t *packed = l->o->packed + head * columns_bytes(l->x.rows, l->w->cols);
+    return (columns){l->x.data + (size_t)head * l->x_dim, l->x.rows, l->w->cols, packed, l->x.cols};
+}
+
+static void multiply_one_head(void *context, uint32_t begin, uint32_t end, uint32_t worker) {
+    const heads_loop *l = context;
+    uint32_t rows = l->w->rows / l->heads, groups = rows / MATRIX_GROUP;
+    (void)worker;
+    for (uint32_t h = begin; h < end; h++) {
+        columns c = head_columns(l, h);
+        matrix w = {l->w->type, rows, l->w->cols, l->w->data + h * groups * matrix_group_bytes(l->w->type, l->w->cols)};
+        columns_pack(&c, 0, c.n);
+        matrix_multiply(&w, &c, 0, groups, l->y.data + (size_t)h * l->y_dim, l->y.cols);
+    }
+}
+
+void ops_multiply_heads(const ops *o, tensor x, uint32_t x_dim, const matrix *w, uint32_t heads, tensor y, uint32_t y_dim) {
+    assert(x.rows == y.rows && heads * x_dim == x.cols && heads * y_dim == y.cols && w->cols <= x_dim);
+    assert(w->rows % heads == 0 && w->rows / heads % MATRIX_GROUP == 0 && w->rows / heads <= y_dim);
+    heads_loop l = {o, x, y, w, heads, x_dim, y_dim};
+    threads_run(o->pool, heads, 1, multiply_one_head, &l);
+}
+
+static void multiply_one_transposed(void *context, uint32_t begin, uint32_t end, uint32_t worker) {
+    const heads_loop *l = context;
+    uint32_t rows = l->w->rows / l->heads, cols = l->w->cols;
+    float row[TRANSPOSED_COLS];
+    (void)worker;
+    for (uint32_t h = begin; h < end; h++)
+        for (uint32_t r = 0; r < rows; r++) {
+            matrix_row(l->w, h * rows + r, row);
+            for (uint32_t i = 0; i < l->x.rows; i++) {
+                float *y = row_of(l->y, i) + (size_t)h * l->y_dim;
+                if (r == 0) memset(y, 0, cols * sizeof *y);
+                vector_add_scaled(y, row, row_of(l->x, i)[r], cols);
+            }
+        }
+}
+
+void ops_multiply_transposed(const ops *o, tensor x, const matrix *w, uint32_t heads, tensor y, uint32_t y_dim) {
+    assert(x.rows == y.rows && w->rows == heads * x.cols && heads * y_dim == y.cols);
+    assert(w->cols <= y_dim && w->cols <= TRANSPOSED_COLS);
+    heads_loop l = {o, x, y, w, heads, 0, y_dim};
+    threads_run(o->pool, heads, 1, multiply_one_transposed, &l);
 }

@@ -2,28 +2,11 @@
  *
  * A session is one arena. session_layout lays it out; run on a measure it is clla_session_bytes, run on memory it is
  * clla_session_create, so that what is told is what is taken. After creation nothing is allocated. */
-#include "clla.h"
+#include "session.h"
 
 #include <string.h>
 
-#include "arena.h"
-#include "forward.h"
-#include "kv/cache.h"
-#include "kv/spec.h"
-#include "model.h"
-
 enum { DEFAULT_CONTEXT = 4096, DEFAULT_CHUNK = 128, CHUNK_LIMIT = 4096, LOGITS_LIMIT = 4096 };
-
-struct clla_session {
-    clla_model *model;
-    kv_spec spec;
-    uint32_t context, chunk, picks; /* the options, resolved */
-    arena memory;
-    kv_cache cache;
-    forward forward;
-    int32_t *tokens; /* [context] */
-    uint32_t length;
-};
 
 /* Option values with their defaults filled in. */
 static clla_status resolve(clla_session *s, const clla_model *m, const clla_session_options *options,
@@ -31,7 +14,7 @@ static clla_status resolve(clla_session *s, const clla_model *m, const clla_sess
     const clla_session_options none = {0}, *o = options ? options : &none;
     if (m->hyper.layers == 0)
         return clla_fail(error, CLLA_BAD_ARGUMENT, "the file holds a vocabulary only: it has no sessions");
-    clla_status status = kv_spec_parse(o->kv, &s->spec, error);
+    clla_status status = kv_spec_parse(o->kv, &m->hyper.kv, &s->spec, error);
     if (status != CLLA_OK) return status;
     uint32_t own = m->hyper.context < DEFAULT_CONTEXT ? m->hyper.context : DEFAULT_CONTEXT;
     s->context = o->context ? o->context : own;
@@ -45,13 +28,9 @@ static clla_status resolve(clla_session *s, const clla_model *m, const clla_sess
     return CLLA_OK;
 }
 
-static kv_shape shape_of(const clla_session *s, const clla_model *m) {
-    const hyper *h = &m->hyper;
-    return (kv_shape){h->layers, h->kv_heads, h->key_dim, h->value_dim, s->context};
-}
-
 static void session_layout(clla_session *s, const clla_model *m, arena *a) {
-    kv_shape shape = shape_of(s, m);
+    kv_shape shape;
+    kv_shape_make(&shape, &s->spec, &m->hyper.kv, s->context);
     kv_cache_layout(&s->cache, &s->spec, &shape, a);
     s->tokens = arena_take(a, s->context, sizeof *s->tokens);
     forward_layout(&s->forward, m, &shape, s->chunk, s->picks, a);
@@ -64,10 +43,17 @@ clla_status clla_session_bytes(const clla_model *model, const clla_session_optio
     clla_status status = resolve(&s, model, options, error);
     if (status != CLLA_OK) return status;
     session_layout(&s, model, &measure);
-    kv_shape shape = shape_of(&s, model);
+    kv_parts p = kv_parts_of(&s.spec, &s.cache.shape);
     *size = (clla_session_size){.cache = s.cache.bytes,
                                 .scratch = measure.used - s.cache.bytes + sizeof s,
-                                .bytes_per_token = kv_bytes_per_token(&s.spec, &shape)};
+                                .bytes_per_token = p.codes + p.scales + p.rope_keys,
+                                .codes = p.codes,
+                                .scales = p.scales,
+                                .rope_keys = p.rope_keys,
+                                .sinks = p.sinks,
+                                .plain_bytes_per_token = 4.0 * model->hyper.width * model->hyper.layers,
+                                .rows = s.cache.shape.rows};
+    kv_spec_print(&s.spec, &model->hyper.kv, size->kv);
     return CLLA_OK;
 }
 
@@ -142,6 +128,7 @@ static void eval_chunk(clla_session *s, const int32_t *ids, uint32_t n, const ui
     s->forward.logits = all;
     memcpy(s->tokens + s->length, ids, n * sizeof *ids);
     s->length += n;
+    s->changes++;
 }
 
 clla_status clla_session_eval_at(clla_session *s, const int32_t *ids, size_t count, const uint32_t *at, size_t at_count,
@@ -175,6 +162,10 @@ uint32_t clla_session_context(const clla_session *session) { return session->con
 uint32_t clla_session_length(const clla_session *session) { return session->length; }
 const int32_t *clla_session_tokens(const clla_session *session) { return session->tokens; }
 
+void clla_session_kv(const clla_session *session, char text[CLLA_KV_TEXT]) {
+    kv_spec_print(&session->spec, &session->model->hyper.kv, text);
+}
+
 uint32_t clla_session_match(const clla_session *session, const int32_t *ids, size_t count) {
     uint32_t same = 0;
     while (same < session->length && same < count && session->tokens[same] == ids[same]) same++;
@@ -184,7 +175,9 @@ uint32_t clla_session_match(const clla_session *session, const int32_t *ids, siz
 clla_status clla_session_truncate(clla_session *session, uint32_t length, clla_error *error) {
     if (length > session->length)
         return clla_fail(error, CLLA_BAD_ARGUMENT, "cannot truncate to %u tokens: there are %u", length, session->length);
+    kv_cache_truncate(&session->cache, length, session->length);
     session->length = length;
+    session->changes++;
     return CLLA_OK;
 }
 

@@ -85,6 +85,10 @@ static inline u8x16 b16_and(u8x16 a, u8x16 b) { return wasm_v128_and(a, b); }
 static inline u8x16 b16_or(u8x16 a, u8x16 b) { return wasm_v128_or(a, b); }
 static inline u8x16 b16_shl(u8x16 a, int by) { return wasm_i16x8_shl(a, (uint32_t)by); } /* bits cross into the */
 static inline u8x16 b16_shr(u8x16 a, int by) { return wasm_u16x8_shr(a, (uint32_t)by); } /* byte beside: mask them */
+static inline i32x4 i4_from_bytes(u8x16 a, int quarter) { /* bytes 4 quarter .. 4 quarter + 3, 0 .. 255 each */
+    v128_t half = quarter < 2 ? wasm_u16x8_extend_low_u8x16(a) : wasm_u16x8_extend_high_u8x16(a);
+    return quarter % 2 == 0 ? wasm_u32x4_extend_low_u16x8(half) : wasm_u32x4_extend_high_u16x8(half);
+}
 
 #if defined(__wasm_relaxed_simd__)
 
@@ -194,6 +198,9 @@ static inline u8x16 b16_and(u8x16 a, u8x16 b) { return a & b; }
 static inline u8x16 b16_or(u8x16 a, u8x16 b) { return a | b; }
 static inline u8x16 b16_shl(u8x16 a, int by) { return (u8x16)((simd_u16x8)a << by); }
 static inline u8x16 b16_shr(u8x16 a, int by) { return (u8x16)((simd_u16x8)a >> by); }
+static inline i32x4 i4_from_bytes(u8x16 a, int quarter) {
+    return (i32x4){a[4 * quarter], a[4 * quarter + 1], a[4 * quarter + 2], a[4 * quarter + 3]};
+}
 static inline u8x16 b16_lookup(u8x16 table, u8x16 at) {
     u8x16 found = table;
     for (int i = 0; i < 16; i++) found[i] = table[at[i]];

@@ -18,7 +18,8 @@
     X(UNSUPPORTED_TOKENIZER, "the model has a tokenizer that this build does not know")                       \
     X(CONTEXT_FULL, "the context has no room for these tokens")                                               \
     X(BAD_KV_SPEC, "the cache specification is not valid")                                                    \
-    X(ABORTED, "the work was stopped on request")
+    X(ABORTED, "the work was stopped on request")                                                             \
+    X(OTHER_MODEL, "the file was saved with another model")
 
 typedef enum clla_status {
 #define CLLA_STATUS_NAME(name, sentence) CLLA_##name,

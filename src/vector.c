@@ -4,6 +4,7 @@
 #include <float.h>
 #include <math.h>
 
+#include "f16.h"
 #include "simd.h"
 
 /* exp(x) = 2^n e^r with n = round(x / ln 2), |r| <= ln 2 / 2; e^r = 1 + r + r^2 p(r). The argument is held in
@@ -45,6 +46,12 @@ void vector_add(float *y, const float *x, uint32_t n) {
     uint32_t i = 0;
     for (; i + 4 <= n; i += 4) f4_store(y + i, f4_add(f4_load(y + i), f4_load(x + i)));
     for (; i < n; i++) y[i] += x[i];
+}
+
+void vector_add_scaled(float *y, const float *x, float factor, uint32_t n) {
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4) f4_store(y + i, f4_madd(f4_load(y + i), f4_load(x + i), f4_splat(factor)));
+    for (; i < n; i++) y[i] += x[i] * factor;
 }
 
 void vector_scale(float *y, float factor, uint32_t n) {
@@ -102,6 +109,15 @@ void vector_read_halves(const uint16_t *from, size_t n, float *to) {
         f4_store(to + i, f4_mul(lower_halves(pairs), rebias));
         f4_store(to + i + 4, f4_mul(upper_halves(pairs), rebias));
     }
+}
+
+float vector_dot_halves(const float *x, const uint16_t *halves, uint32_t n) {
+    f32x4 sum = f4_zero();
+    float rest = 0;
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4) sum = f4_madd(sum, f4_load(x + i), f4_load_f16(halves + i));
+    for (; i < n; i++) rest += x[i] * f32_of_f16(halves[i]);
+    return f4_sum(sum) + rest;
 }
 
 static inline void load_floats(const float *b, int vectors, f32x4 *x) {

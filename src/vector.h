@@ -15,6 +15,7 @@ enum { PANEL = 16 }; /* lanes of a panel: tokens of a tile of the cache, or chan
 void vector_norm(const float *x, const float *weight, uint32_t n, float epsilon, float *y);
 
 void vector_add(float *y, const float *x, uint32_t n); /* y += x */
+void vector_add_scaled(float *y, const float *x, float factor, uint32_t n); /* y += factor x */
 void vector_scale(float *y, float factor, uint32_t n); /* y *= factor */
 
 /* gate = silu(gate) * up, or gelu(gate) * up with the tanh approximation (Hendrycks & Gimpel, arXiv 1606.08415). */
@@ -28,6 +29,9 @@ void vector_rope(float *x, uint32_t half, const float *cosine, const float *sine
 /* Halves as the panel reads them: in each eight, number i stands at place 2i and number 4 + i at place 2i + 1, so that
  * four lanes of 32 bits hold 0..3 below and 4..7 above. */
 static inline uint32_t half_place(uint32_t i) { return (i & ~7u) + 2 * (i & 3u) + (i >> 2 & 1u); }
+
+/* sum x[i] y[i] with halves in their plain order. */
+float vector_dot_halves(const float *x, const uint16_t *halves, uint32_t n);
 
 /* Read n halves (a multiple of 8) in that order. They are finite. */
 void vector_read_halves(const uint16_t *from, size_t n, float *to);

@@ -12,12 +12,12 @@ const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
 // Layers from the bottom up, by file name without its ending; "x*" is every name that begins with x. clla.h stands where
 // its first implementers are: the loader is one.
 const C_LAYERS = [
-  ['status', 'arena', 'f16', 'simd', 'vector', 'threads', 'platform'],
+  ['status', 'arena', 'f16', 'hash', 'simd', 'vector', 'threads', 'platform'],
   ['gguf', 'quant', 'kernels*'],
   ['ops'],
   ['kv/*', 'tokenizer*', 'pretokenizer', 'unicode*', 'sampler*'],
   ['clla', 'model', 'loader', 'arch', 'forward'],
-  ['engine', 'session'],
+  ['engine', 'session', 'state'],
   ['wasm_api', 'main_wasi'],
 ];
 const JS_LAYERS = [

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "../f16.h"
 #include "../simd.h"
 #include "../vector.h"
 
@@ -25,35 +26,52 @@ static uint32_t window_start(const attention *a, uint32_t position) {
 
 static uint32_t spans_of(uint32_t tokens) { return tokens / SPAN + (tokens % SPAN != 0); }
 
+/* What one column's values are kept apart by. */
+static size_t stride_of(const attention *a) { return kv_value_stride(&a->cache->shape); }
+
 /* ---- scratch ------------------------------------------------------------------------------------------------- */
 
-/* What one worker needs. Every pointer has room for `columns` rows. */
+/* What one worker needs. Every pointer has room for `columns` rows. Tiles are read into keys; of matrices the scores of
+ * one more run come to `more`, and the queries of each run are packed as its product wants them. */
 typedef struct work {
     float *q;       /* [columns][key_dim], scaled */
     float *scores;  /* [columns][STRIP] */
-    float *values;  /* [columns][padded value_dim] */
+    float *values;  /* [columns][value stride] */
     float *maximum; /* [columns] */
     float *sum;     /* [columns] */
-    float *keys;    /* [key_dim][16]: one tile */
-    float *strip;   /* [STRIP][padded value_dim] */
+    float *strip;   /* [STRIP][value stride] */
+    float *keys;    /* tiles: [key_dim][16]: one tile */
+    float *more;    /* matrices: [columns][STRIP] */
+    uint8_t *packed; /* matrices: each run's columns */
 } work;
 
-static size_t work_floats(const kv_shape *s, uint32_t columns) {
-    size_t padded = kv_padded(s->value_dim);
-    return columns * (s->key_dim + STRIP + padded + 2) + (size_t)s->key_dim * KV_TILE + STRIP * padded;
+static size_t packed_bytes(const kv_shape *s, uint32_t count) {
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < s->key.count; i++) bytes += columns_bytes(count, s->key.runs[i].channels);
+    return bytes;
+}
+
+static size_t keys_floats(const kv_shape *s, size_t count) {
+    return s->tiled ? (size_t)s->key_dim * KV_TILE : count * STRIP + packed_bytes(s, (uint32_t)count) / sizeof(float);
+}
+
+static size_t work_floats(const kv_shape *s, uint32_t count) {
+    size_t stride = kv_value_stride(s);
+    return count * (s->key_dim + STRIP + stride + 2) + STRIP * stride + keys_floats(s, count);
 }
 
 static work work_of(const attention *a, uint32_t worker) {
     const kv_shape *s = &a->cache->shape;
-    size_t padded = kv_padded(s->value_dim), columns = a->scratch->columns;
+    size_t stride = stride_of(a), count = a->scratch->columns;
     work w;
-    w.keys = a->scratch->worker + worker * a->scratch->worker_floats;
-    w.strip = w.keys + (size_t)s->key_dim * KV_TILE;
-    w.scores = w.strip + STRIP * padded;
-    w.values = w.scores + columns * STRIP;
-    w.q = w.values + columns * padded;
-    w.maximum = w.q + columns * s->key_dim;
-    w.sum = w.maximum + columns;
+    w.keys = w.more = a->scratch->worker + worker * a->scratch->worker_floats;
+    w.packed = (uint8_t *)(w.more + count * STRIP);
+    w.strip = w.keys + keys_floats(s, count);
+    w.scores = w.strip + STRIP * stride;
+    w.values = w.scores + count * STRIP;
+    w.q = w.values + count * stride;
+    w.maximum = w.q + count * s->key_dim;
+    w.sum = w.maximum + count;
     return w;
 }
 
@@ -65,7 +83,7 @@ void attention_layout(attention_scratch *scratch, const kv_shape *shape, uint32_
     scratch->worker_floats = (work_floats(shape, scratch->columns) + 15) / 16 * 16;
     scratch->worker = arena_take(a, (uint64_t)workers * scratch->worker_floats, sizeof(float));
     scratch->partial = arena_take(a, (uint64_t)heads * spans_of(shape->context),
-                                  (2 + kv_padded(shape->value_dim)) * sizeof(float));
+                                  (2 + kv_value_stride(shape)) * sizeof(float));
 }
 
 /* ---- one strip ----------------------------------------------------------------------------------------------- */
@@ -80,13 +98,15 @@ typedef struct block {
 /* With few columns, halves go to the panel as they are stored: reading them into floats first would cost more than it
  * saves. Coefficients are then in units of 1 / HALF_UNIT. */
 static bool is_direct(const attention *a, const block *b) {
-    return a->cache->spec.bits == KV_F16 && b->tokens * group_of(a) <= DIRECT_COLUMNS;
+    return a->cache->shape.tiled && a->cache->spec.bits == KV_F16 && b->tokens * group_of(a) <= DIRECT_COLUMNS;
 }
 
-static void score_strip(const attention *a, const block *b, const work *w, uint32_t start, uint32_t tokens) {
+static uint32_t columns_of(const attention *a, const block *b) { return b->tokens * group_of(a); }
+
+static void score_tiles(const attention *a, const block *b, const work *w, uint32_t start, uint32_t tokens) {
     uint32_t dim = a->cache->shape.key_dim;
     panel p = {.a = w->q, .a_stride = dim, .b = w->keys, .b_stride = KV_TILE, .y = w->scores, .y_stride = STRIP,
-               .rows = b->tokens * group_of(a), .n = dim};
+               .rows = columns_of(a, b), .n = dim};
     for (uint32_t t = 0; t < tokens; t += KV_TILE, p.y += KV_TILE) {
         const uint8_t *tile = kv_key_tile(a->cache, a->layer, b->head, (start + t) / KV_TILE);
         if (is_direct(a, b)) p.halves = (const uint16_t *)(const void *)tile;
@@ -95,8 +115,50 @@ static void score_strip(const attention *a, const block *b, const work *w, uint3
     }
 }
 
+/* The queries of run number i, as its product takes them. */
+static columns run_columns(const attention *a, const block *b, const work *w, uint32_t i) {
+    const kv_shape *s = &a->cache->shape;
+    uint8_t *packed = w->packed;
+    for (uint32_t before = 0; before < i; before++)
+        packed += columns_bytes(columns_of(a, b), s->key.runs[before].channels);
+    return (columns){w->q + s->key.runs[i].first, columns_of(a, b), s->key.runs[i].channels, packed, s->key_dim};
+}
+
+/* Rows [start, start + tokens) of a matrix, which begin and end with a group. */
+static matrix rows_of(matrix m, uint32_t start, uint32_t tokens) {
+    m.data += start / MATRIX_GROUP * matrix_group_bytes(m.type, m.cols);
+    m.rows = tokens;
+    return m;
+}
+
+/* Scores are products of a matrix whose rows are tokens with the queries, one for each run of channels. */
+static void score_matrices(const attention *a, const block *b, const work *w, uint32_t start, uint32_t tokens) {
+    for (uint32_t i = 0; i < a->cache->shape.key.count; i++) {
+        matrix m = rows_of(kv_key_matrix(a->cache, a->layer, b->head, i), start, tokens);
+        columns q = run_columns(a, b, w, i);
+        matrix_multiply(&m, &q, 0, tokens / MATRIX_GROUP, i ? w->more : w->scores, STRIP);
+        for (uint32_t c = 0; c < q.n && i; c++) vector_add(w->scores + c * STRIP, w->more + c * STRIP, tokens);
+    }
+}
+
+/* The first tokens may be there in 16 bits: their scores anew. */
+static void score_sinks(const attention *a, const block *b, const work *w, uint32_t start, uint32_t tokens) {
+    uint32_t dim = a->cache->shape.key_dim;
+    for (uint32_t t = start; t < start + tokens && t < a->cache->spec.sinks; t++) {
+        const uint16_t *key = kv_sink_key(a->cache, a->layer, b->head, t);
+        for (uint32_t c = 0; c < columns_of(a, b); c++)
+            w->scores[c * STRIP + t - start] = vector_dot_halves(w->q + (size_t)c * dim, key, dim);
+    }
+}
+
+static void score_strip(const attention *a, const block *b, const work *w, uint32_t start, uint32_t tokens) {
+    if (a->cache->shape.tiled) score_tiles(a, b, w, start, tokens);
+    else score_matrices(a, b, w, start, tokens);
+    score_sinks(a, b, w, start, tokens);
+}
+
 /* One column's scores become weights: exp(score - maximum), 0 for keys that the query does not see. */
-static void weigh(const work *w, uint32_t column, uint32_t padded, uint32_t tokens, uint32_t first, uint32_t end) {
+static void weigh(const work *w, uint32_t column, uint32_t stride, uint32_t tokens, uint32_t first, uint32_t end) {
     float *s = w->scores + column * STRIP, *maximum = w->maximum + column;
     if (first >= end) {
         memset(s, 0, STRIP * sizeof *s);
@@ -106,7 +168,7 @@ static void weigh(const work *w, uint32_t column, uint32_t padded, uint32_t toke
     if (highest > *maximum) {
         float shrink = vector_exp(*maximum - highest);
         w->sum[column] *= shrink;
-        vector_scale(w->values + (size_t)column * padded, shrink, padded);
+        vector_scale(w->values + (size_t)column * stride, shrink, stride);
         *maximum = highest;
     }
     w->sum[column] += vector_exp_sum(s, tokens, *maximum, first, end);
@@ -128,31 +190,58 @@ static const uint16_t *strip_halves(const attention *a, const block *b, uint32_t
     return (const uint16_t *)(const void *)kv_value_tile(a->cache, a->layer, b->head, start / KV_TILE);
 }
 
-static void read_strip(const attention *a, const block *b, const work *w, uint32_t start, uint32_t tokens) {
+static void read_tiles(const attention *a, const block *b, float *strip, uint32_t start, uint32_t tokens) {
     uint32_t dim = a->cache->shape.value_dim;
     for (uint32_t t = 0; t < tokens; t += KV_TILE)
         kv_read_values(a->cache->spec.bits, kv_value_tile(a->cache, a->layer, b->head, (start + t) / KV_TILE), dim,
-                       w->strip + (size_t)t * kv_padded(dim));
+                       strip + (size_t)t * kv_padded(dim));
+}
+
+/* A latent's values are the first channels of its row. */
+static void read_matrices(const attention *a, const block *b, float *strip, uint32_t start, uint32_t tokens) {
+    const kv_shape *s = &a->cache->shape;
+    const kv_format *f = s->latent ? &s->key : &s->value;
+    size_t stride = stride_of(a);
+    for (uint32_t i = 0; i < f->count && f->runs[i].first < s->value_dim; i++) {
+        matrix m = kv_value_matrix(a->cache, a->layer, b->head, i);
+        for (uint32_t t = 0; t < tokens; t += MATRIX_GROUP)
+            matrix_group(&m, (start + t) / MATRIX_GROUP, strip + t * stride + f->runs[i].first, stride);
+    }
+}
+
+static void read_sinks(const attention *a, const block *b, float *strip, uint32_t start, uint32_t tokens) {
+    size_t stride = stride_of(a);
+    for (uint32_t t = start; t < start + tokens && t < a->cache->spec.sinks; t++) {
+        const uint16_t *value = kv_sink_value(a->cache, a->layer, b->head, t);
+        for (uint32_t d = 0; d < a->cache->shape.value_dim; d++) strip[(t - start) * stride + d] = f32_of_f16(value[d]);
+    }
+}
+
+static void read_strip(const attention *a, const block *b, float *strip, uint32_t start, uint32_t tokens) {
+    if (a->cache->shape.tiled) read_tiles(a, b, strip, start, tokens);
+    else read_matrices(a, b, strip, start, tokens);
+    read_sinks(a, b, strip, start, tokens);
 }
 
 static void add_values(const attention *a, const block *b, const work *w, uint32_t start, uint32_t tokens) {
-    uint32_t padded = kv_padded(a->cache->shape.value_dim), columns = b->tokens * group_of(a);
+    size_t stride = stride_of(a);
+    uint32_t count = columns_of(a, b);
     const uint16_t *halves = is_direct(a, b) ? strip_halves(a, b, start) : NULL;
-    if (halves) vector_scale(w->scores, 1 / HALF_UNIT, columns * STRIP);
-    else read_strip(a, b, w, start, tokens);
-    for (uint32_t d = 0; d < padded; d += PANEL)
+    if (halves) vector_scale(w->scores, 1 / HALF_UNIT, count * STRIP);
+    else read_strip(a, b, w->strip, start, tokens);
+    for (uint32_t d = 0; d < stride; d += PANEL)
         vector_panel(&(panel){.a = w->scores, .a_stride = STRIP, .b = w->strip + d, .halves = halves ? halves + d : NULL,
-                              .b_stride = padded, .y = w->values + d, .y_stride = padded, .rows = columns, .n = tokens,
+                              .b_stride = stride, .y = w->values + d, .y_stride = stride, .rows = count, .n = tokens,
                               .add = true});
 }
 
 static void attend_strip(const attention *a, const block *b, const work *w, uint32_t start) {
-    uint32_t group = group_of(a), padded = kv_padded(a->cache->shape.value_dim), first, end;
+    uint32_t group = group_of(a), stride = (uint32_t)stride_of(a), first, end;
     uint32_t tokens = at_most(b->end - start, STRIP), whole = (tokens + KV_TILE - 1) / KV_TILE * KV_TILE;
     score_strip(a, b, w, start, whole);
     for (uint32_t c = 0; c < b->tokens * group; c++) {
         visible(a, b, a->position + b->token + c / group, start, &first, &end);
-        weigh(w, c, padded, whole, first, end);
+        weigh(w, c, stride, whole, first, end);
     }
     add_values(a, b, w, start, tokens);
 }
@@ -161,16 +250,20 @@ static void attend_strip(const attention *a, const block *b, const work *w, uint
 
 static void begin_block(const attention *a, const block *b, const work *w) {
     const kv_shape *s = &a->cache->shape;
-    uint32_t group = group_of(a), columns = b->tokens * group, dim = s->key_dim;
-    for (uint32_t c = 0; c < columns; c++) {
+    uint32_t group = group_of(a), count = b->tokens * group, dim = s->key_dim;
+    for (uint32_t c = 0; c < count; c++) {
         size_t head = (size_t)(b->token + c / group) * a->scratch->heads + b->head * group + c % group;
         memcpy(w->q + (size_t)c * dim, a->q + head * dim, dim * sizeof *w->q);
         w->maximum[c] = -INFINITY;
         w->sum[c] = 0;
     }
-    vector_scale(w->q, a->scale, columns * dim);
-    if (is_direct(a, b)) vector_scale(w->q, 1 / HALF_UNIT, columns * dim);
-    memset(w->values, 0, (size_t)columns * kv_padded(s->value_dim) * sizeof *w->values);
+    vector_scale(w->q, a->scale, count * dim);
+    if (is_direct(a, b)) vector_scale(w->q, 1 / HALF_UNIT, count * dim);
+    memset(w->values, 0, count * stride_of(a) * sizeof *w->values);
+    for (uint32_t i = 0; i < s->key.count && !s->tiled; i++) {
+        columns q = run_columns(a, b, w, i);
+        if (s->key.runs[i].bits < KV_F16) columns_pack(&q, 0, q.n);
+    }
 }
 
 static void attend_block(const attention *a, const block *b, const work *w) {
@@ -183,11 +276,11 @@ static void attend_block(const attention *a, const block *b, const work *w) {
 static uint32_t block_tokens(const attention *a) { return a->scratch->columns / group_of(a); }
 
 static void finish_block(const attention *a, const block *b, const work *w) {
-    uint32_t group = group_of(a), dim = a->cache->shape.value_dim, padded = kv_padded(dim);
+    uint32_t group = group_of(a), dim = a->cache->shape.value_dim;
     for (uint32_t c = 0; c < b->tokens * group; c++) {
         size_t head = (size_t)(b->token + c / group) * a->scratch->heads + b->head * group + c % group;
         float *out = a->out + head * dim;
-        memcpy(out, w->values + (size_t)c * padded, dim * sizeof *out);
+        memcpy(out, w->values + c * stride_of(a), dim * sizeof *out);
         vector_scale(out, 1.0f / w->sum[c], dim);
     }
 }
@@ -209,7 +302,7 @@ static void prefill_items(void *context, uint32_t begin, uint32_t end, uint32_t 
 
 /* ---- decode: items are spans of the timeline ----------------------------------------------------------------- */
 
-static size_t partial_floats(const attention *a) { return 2 + kv_padded(a->cache->shape.value_dim); }
+static size_t partial_floats(const attention *a) { return 2 + stride_of(a); }
 
 static void decode_items(void *context, uint32_t begin, uint32_t end, uint32_t worker) {
     const attention *a = context;

@@ -4,6 +4,9 @@
  * each query; what was accumulated is scaled down when the maximum rises. A tile is read (and dequantized) once for all
  * queries that are in work: those of a block of tokens, times the heads that share the key/value head.
  *
+ * Latents are one key/value head that all heads share (absorbed form: DeepSeek-V2, arXiv 2405.04434, section 2.1.2): a
+ * query is [rank + rope_dim], the result is [rank], in the latent's coordinates.
+ *
  * Work is cut into items that do not depend on the number of threads: in prefill one for each key/value head and block
  * of tokens; in decode (one token) one for each key/value head and span of the timeline, merged in order at the end. */
 #ifndef CLLA_KV_ATTENTION_H
@@ -18,7 +21,7 @@ typedef struct attention_scratch {
     uint32_t workers, heads, columns; /* columns: queries that one item takes at most */
     float *worker;                    /* [workers][worker_floats] */
     size_t worker_floats;
-    float *partial;                   /* [kv_heads][spans][heads / kv_heads][2 + padded value_dim]: maximum, sum, values */
+    float *partial;                   /* [kv_heads][spans][heads / kv_heads][2 + value stride]: maximum, sum, values */
 } attention_scratch;
 
 void attention_layout(attention_scratch *scratch, const kv_shape *shape, uint32_t heads, uint32_t workers, arena *a);

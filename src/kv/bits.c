@@ -1,125 +1,132 @@
-/* bits.c: tiles of keys and values as f32, f16 or int8 with scales. */
+/* bits.c: formats of rows, and quantizing a run of channels of one token. */
 #include "bits.h"
 
+#include <assert.h>
 #include <math.h>
+#include <string.h>
 
 #include "../f16.h"
-#include "../simd.h"
-#include "../vector.h"
 
-static uint32_t groups_of(uint32_t dim) { return (dim + KV_GROUP - 1) / KV_GROUP; }
+/* ---- formats ------------------------------------------------------------------------------------------------- */
 
-static size_t code_bytes(kv_bits bits, uint32_t channels) { return (size_t)channels * KV_TILE * (size_t)bits / 8; }
-
-static size_t scale_bytes(kv_bits bits, uint32_t dim) {
-    return bits == KV_Q8 ? (size_t)groups_of(dim) * KV_TILE * sizeof(uint16_t) : 0;
+void kv_format_add(kv_format *f, uint32_t channels, kv_bits bits, uint32_t group, bool minimum) {
+    if (channels == 0) return;
+    assert(f->count < KV_RUNS);
+    f->runs[f->count++] = (kv_run){f->channels, channels, bits, group, minimum};
+    f->channels += channels;
 }
 
-size_t kv_key_tile_bytes(kv_bits bits, uint32_t dim) { return code_bytes(bits, dim) + scale_bytes(bits, dim); }
-
-size_t kv_value_tile_bytes(kv_bits bits, uint32_t dim) {
-    return code_bytes(bits, kv_padded(dim)) + scale_bytes(bits, dim);
+tensor_type kv_run_type(const kv_run *run) {
+    switch (run->bits) {
+    case KV_F32: return TENSOR_F32;
+    case KV_F16: return TENSOR_F16;
+    case KV_Q8: return TENSOR_Q8_0;
+    default: return run->minimum ? TENSOR_Q4_1 : TENSOR_Q4_0;
+    }
 }
 
-/* Channel c of token `slot` stands at c * 16 + slot in keys and at slot * padded + c in values: a start and a step. */
-typedef struct place {
-    size_t start, step;
-    uint16_t *scales; /* of the token's first group; the next group's are KV_TILE further on */
-} place;
-
-static uint16_t *scales_of(const uint8_t *tile, uint32_t channels) {
-    return (uint16_t *)(uintptr_t)(tile + code_bytes(KV_Q8, channels));
+uint32_t kv_run_columns(const kv_run *run) {
+    return run->bits >= KV_F16 ? run->channels : (run->channels + COLUMN_BLOCK - 1) / COLUMN_BLOCK * COLUMN_BLOCK;
 }
 
-static place key_place(uint8_t *tile, uint32_t dim, uint32_t slot) {
-    return (place){slot, KV_TILE, scales_of(tile, dim) + slot};
+size_t kv_run_group_bytes(const kv_run *run) { return matrix_group_bytes(kv_run_type(run), kv_run_columns(run)); }
+
+size_t kv_run_code_bytes(const kv_run *run) {
+    return (size_t)kv_run_columns(run) * (size_t)run->bits * MATRIX_GROUP / 8;
 }
 
-static place value_place(uint8_t *tile, uint32_t dim, uint32_t slot) {
-    return (place){(size_t)slot * kv_padded(dim), 1, scales_of(tile, kv_padded(dim)) + slot};
-}
+/* ---- the quantizer ------------------------------------------------------------------------------------------- */
 
 /* The largest finite half stands for what lies beyond: an infinity would turn weights of 0 into NaN. */
-static float clamp_f16(float x) { return x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x; }
+static uint16_t half_of(float x) { return f16_of_f32(x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x); }
 
-/* One group of int8: scale = largest / 127, rounded to f16 first, so that the codes fit the scale that is stored. */
-static void write_group(int8_t *codes, place at, uint16_t *scale, const float *x, uint32_t first, uint32_t end) {
-    float largest = 0;
-    for (uint32_t c = first; c < end; c++) largest = fabsf(x[c]) > largest ? fabsf(x[c]) : largest;
-    *scale = f16_of_f32(clamp_f16(largest / 127.0f));
-    float s = f32_of_f16(*scale), inverse = s > 0 ? 1.0f / s : 0.0f;
-    for (uint32_t c = first; c < end; c++) {
-        float code = rintf(x[c] * inverse);
-        codes[at.start + c * at.step] = (int8_t)(code > 127 ? 127 : code < -127 ? -127 : code);
+/* A group's scale and minimum: as stored, and what codes are made with. */
+typedef struct scaling {
+    uint16_t scale, minimum;
+    float inverse, offset;
+    int low, high; /* codes */
+} scaling;
+
+static scaling scaling_of(const kv_run *run, const float *x, uint32_t n) {
+    float least = x[0], most = x[0], largest = 0, whole = run->bits == KV_Q8 ? 127.0f : run->minimum ? 15.0f : 7.0f;
+    for (uint32_t i = 0; i < n; i++) {
+        least = x[i] < least ? x[i] : least;
+        most = x[i] > most ? x[i] : most;
+        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+    }
+    scaling s = {.scale = half_of((run->minimum ? most - least : largest) / whole)};
+    float scale = f32_of_f16(s.scale);
+    s.inverse = scale > 0 ? 1.0f / scale : 0.0f;
+    if (run->minimum) s.minimum = half_of(least), s.offset = f32_of_f16(s.minimum), s.high = 15;
+    else s.low = run->bits == KV_Q8 ? -127 : -8, s.high = run->bits == KV_Q8 ? 127 : 7;
+    return s;
+}
+
+/* NaN becomes the lowest code. */
+static int code_of(const scaling *s, float x) {
+    float code = rintf((x - s->offset) * s->inverse);
+    return code >= (float)s->high ? s->high : code > (float)s->low ? (int)code : s->low;
+}
+
+/* One block of 32 in the layouts of Q4_0, Q4_1 and Q8_0: halves first, then codes. n of the channels are there. */
+static uint8_t *block_write(const kv_run *run, const scaling *s, const float *x, uint32_t n, uint8_t *block) {
+    int codes[COLUMN_BLOCK], zero = run->minimum || run->bits == KV_Q8 ? 0 : 8;
+    memcpy(block, &s->scale, 2);
+    block += 2;
+    if (run->minimum) {
+        memcpy(block, &s->minimum, 2);
+        block += 2;
+    }
+    for (uint32_t i = 0; i < COLUMN_BLOCK; i++) codes[i] = (i < n ? code_of(s, x[i]) : 0) + zero;
+    if (run->bits == KV_Q8) {
+        for (int i = 0; i < COLUMN_BLOCK; i++) block[i] = (uint8_t)(int8_t)codes[i];
+        return block + COLUMN_BLOCK;
+    }
+    for (int i = 0; i < COLUMN_BLOCK / 2; i++) block[i] = (uint8_t)(codes[i] | codes[i + COLUMN_BLOCK / 2] << 4);
+    return block + COLUMN_BLOCK / 2;
+}
+
+static void codes_write(const kv_run *run, const float *x, uint8_t *row) {
+    for (uint32_t first = 0; first < run->channels; first += run->group) {
+        uint32_t left = run->channels - first, n = left < run->group ? left : run->group;
+        scaling s = scaling_of(run, x + first, n);
+        for (uint32_t b = 0; b < n; b += COLUMN_BLOCK)
+            row = block_write(run, &s, x + first + b, n - b < COLUMN_BLOCK ? n - b : COLUMN_BLOCK, row);
     }
 }
 
-static void write_q8(uint8_t *tile, uint32_t dim, place at, const float *x) {
-    for (uint32_t g = 0; g < groups_of(dim); g++) {
-        uint32_t end = (g + 1) * KV_GROUP < dim ? (g + 1) * KV_GROUP : dim;
-        write_group((int8_t *)tile, at, at.scales + g * KV_TILE, x, g * KV_GROUP, end);
-    }
-}
-
-static void write_token(kv_bits bits, uint8_t *tile, uint32_t dim, place at, const float *x) {
-    uint16_t *halves = (uint16_t *)(void *)tile;
-    float *floats = (float *)(void *)tile;
-    for (uint32_t c = 0; c < dim && bits == KV_F16; c++)
-        halves[half_place((uint32_t)(at.start + c * at.step))] = f16_of_f32(clamp_f16(x[c]));
-    for (uint32_t c = 0; c < dim && bits == KV_F32; c++) floats[at.start + c * at.step] = x[c];
-    if (bits == KV_Q8) write_q8(tile, dim, at, x);
-}
-
-void kv_write_key(kv_bits bits, uint8_t *tile, uint32_t dim, uint32_t slot, const float *x) {
-    write_token(bits, tile, dim, key_place(tile, dim, slot), x);
-}
-
-void kv_write_value(kv_bits bits, uint8_t *tile, uint32_t dim, uint32_t slot, const float *x) {
-    write_token(bits, tile, dim, value_place(tile, dim, slot), x);
-}
-
-/* n floats, a multiple of 4. */
-static void copy_floats(const uint8_t *from, size_t n, float *to) {
-    const float *floats = (const float *)(const void *)from;
-    for (size_t i = 0; i < n; i += 4) f4_store(to + i, f4_load(floats + i));
-}
-
-/* Codes of keys stand in rows of 16 tokens: each row times the 16 scales of its group. */
-static void read_keys_q8(const uint8_t *tile, uint32_t dim, float *keys) {
-    const uint16_t *scales = scales_of(tile, dim);
-    const int8_t *codes = (const int8_t *)tile;
-    for (uint32_t g = 0; g < groups_of(dim); g++, scales += KV_TILE) {
-        f32x4 s[4];
-        for (int i = 0; i < 4; i++) s[i] = f4_load_f16_finite(scales + 4 * i);
-        uint32_t end = (g + 1) * KV_GROUP < dim ? (g + 1) * KV_GROUP : dim;
-        for (uint32_t c = g * KV_GROUP; c < end; c++)
-            for (uint32_t i = 0; i < 4; i++)
-                f4_store(keys + c * KV_TILE + 4 * i, f4_mul(f4_load_i8(codes + c * KV_TILE + 4 * i), s[i]));
-    }
-}
-
-void kv_read_keys(kv_bits bits, const uint8_t *tile, uint32_t dim, float *keys) {
-    size_t n = (size_t)dim * KV_TILE;
-    if (bits == KV_Q8) read_keys_q8(tile, dim, keys);
-    else if (bits == KV_F16) vector_read_halves((const uint16_t *)(const void *)tile, n, keys);
-    else copy_floats(tile, n, keys);
-}
-
-/* Codes of values stand in rows of channels: 16 at a time, which share a scale. */
-static void read_values_q8(const uint8_t *tile, uint32_t dim, float *values) {
-    uint32_t padded = kv_padded(dim);
-    const uint16_t *scales = scales_of(tile, padded);
-    const int8_t *codes = (const int8_t *)tile;
-    for (uint32_t slot = 0; slot < KV_TILE; slot++, codes += padded, values += padded)
-        for (uint32_t c = 0; c < padded; c += KV_TILE) {
-            f32x4 scale = f4_splat(f32_of_f16(scales[c / KV_GROUP * KV_TILE + slot]));
-            for (uint32_t i = c; i < c + KV_TILE; i += 4) f4_store(values + i, f4_mul(f4_load_i8(codes + i), scale));
+void kv_run_write(const kv_run *run, const float *x, uint8_t *row) {
+    if (run->bits == KV_F32) {
+        memcpy(row, x, run->channels * sizeof *x);
+    } else if (run->bits == KV_F16) {
+        for (uint32_t i = 0; i < run->channels; i++) {
+            uint16_t half = half_of(x[i]);
+            memcpy(row + 2 * i, &half, 2);
         }
+    } else {
+        codes_write(run, x, row);
+    }
 }
 
-void kv_read_values(kv_bits bits, const uint8_t *tile, uint32_t dim, float *values) {
-    size_t n = (size_t)kv_padded(dim) * KV_TILE;
-    if (bits == KV_Q8) read_values_q8(tile, dim, values);
-    else if (bits == KV_F16) vector_read_halves((const uint16_t *)(const void *)tile, n, values);
-    else copy_floats(tile, n, values);
+/* Read back: whole blocks, of the last of which only `channels` may be left. */
+static void run_read(const kv_run *run, const uint8_t *row, float *x) {
+    tensor_type type = kv_run_type(run);
+    float block[COLUMN_BLOCK];
+    if (run->bits >= KV_F16) {
+        tensor_unpack(type, row, run->channels, x);
+        return;
+    }
+    for (uint32_t c = 0; c < run->channels; c += COLUMN_BLOCK, row += tensor_row_bytes(type, COLUMN_BLOCK)) {
+        uint32_t left = run->channels - c;
+        tensor_unpack(type, row, COLUMN_BLOCK, block);
+        memcpy(x + c, block, (left < COLUMN_BLOCK ? left : COLUMN_BLOCK) * sizeof *x);
+    }
+}
+
+void kv_format_round(const kv_format *f, float *x) {
+    uint8_t row[KV_ROW_BYTES];
+    for (uint32_t i = 0; i < f->count; i++) {
+        kv_run_write(&f->runs[i], x + f->runs[i].first, row);
+        run_read(&f->runs[i], row, x + f->runs[i].first);
+    }
 }

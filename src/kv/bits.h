@@ -1,31 +1,55 @@
-/* bits.h: the axis "bits": how the numbers of a tile are stored.
+/* bits.h: the axis "bits": how the channels of a row are stored, and the quantizer.
  *
- * A tile is 16 tokens of one head. Keys are stored channel by channel (16 tokens side by side), because scores want
- * four tokens in four lanes; values token by token, channels padded to whole panels. Read back, both are f32 panels:
- * keys [dim][16], values [16][padded dim]. f16 numbers stand in the order that the panel reads (half_place, vector.h).
- * q8 keeps, behind the codes, one f16 scale for each token and group of 32 channels. */
+ * A row is what the cache keeps of one token (of one head: a key, a value; or a latent with its rope key). It is cut into
+ * runs of channels that are stored alike. Quantized runs, and all runs of latents, are matrices as the kernels read them
+ * (kernels.h), with a token for each row: so scores are a product of a matrix with queries, as any other.
+ *
+ * The quantizer, in f32, for a group of channels of one token (rint: to the nearest, ties to even; s and m are rounded
+ * to half precision first, so that the codes fit what is stored):
+ *
+ *     q4 symmetric   s = max |x| / 7             code = clamp(rint(x / s), -8, 7)           x^ = s code
+ *     q4 minimum     s = (max - min) / 15, m = min   code = clamp(rint((x - m) / s), 0, 15)     x^ = s code + m
+ *     q8             s = max |x| / 127           code = clamp(rint(x / s), -127, 127)       x^ = s code
+ *
+ * where "/ s" is the product with 1 / s, and 0 where s is 0. Models that were trained with these codes
+ * (models/train/model.py rounds in the same way) meet the very same codes here. A group of more than KV_GROUP channels
+ * keeps its scale once for each KV_GROUP of them. */
 #ifndef CLLA_KV_BITS_H
 #define CLLA_KV_BITS_H
 
-#include <stdint.h>
-
+#include "../kernels.h"
 #include "spec.h"
 
-enum { KV_TILE = 16, KV_GROUP = 32 };
+typedef struct kv_run {
+    uint32_t first, channels; /* of the row */
+    kv_bits bits;
+    uint32_t group;
+    bool minimum;
+} kv_run;
 
-/* Channels rounded up to whole panels. */
-static inline uint32_t kv_padded(uint32_t dim) { return (dim + KV_TILE - 1) / KV_TILE * KV_TILE; }
+/* A row's runs, in order: at most KV_CHANNELS_MAX channels, so that a run as a file holds it takes KV_ROW_BYTES at most. */
+enum { KV_RUNS = 18, KV_CHANNELS_MAX = 4096, KV_ROW_BYTES = 4 * KV_CHANNELS_MAX };
+typedef struct kv_format {
+    kv_run runs[KV_RUNS];
+    uint32_t count, channels;
+} kv_format;
 
-/* Bytes of one tile of keys, of values. */
-size_t kv_key_tile_bytes(kv_bits bits, uint32_t dim);
-size_t kv_value_tile_bytes(kv_bits bits, uint32_t dim);
+/* Add a run of channels behind the last one; none when there are no channels. */
+void kv_format_add(kv_format *f, uint32_t channels, kv_bits bits, uint32_t group, bool minimum);
 
-/* Store one token's key or value, x[dim], at place `slot` (0..15) of a tile. */
-void kv_write_key(kv_bits bits, uint8_t *tile, uint32_t dim, uint32_t slot, const float *x);
-void kv_write_value(kv_bits bits, uint8_t *tile, uint32_t dim, uint32_t slot, const float *x);
+/* The matrix type of a run, its columns (channels rounded up to whole blocks), bytes of one token. */
+tensor_type kv_run_type(const kv_run *run);
+uint32_t kv_run_columns(const kv_run *run);
+size_t kv_run_group_bytes(const kv_run *run); /* of MATRIX_GROUP tokens */
 
-/* Read a whole tile. Padding channels of values are 0. */
-void kv_read_keys(kv_bits bits, const uint8_t *tile, uint32_t dim, float *keys /* [dim][16] */);
-void kv_read_values(kv_bits bits, const uint8_t *tile, uint32_t dim, float *values /* [16][kv_padded(dim)] */);
+/* Of those bytes, what holds codes or numbers and not scales. */
+size_t kv_run_code_bytes(const kv_run *run);
+
+/* Quantize x[channels of the run] to a row as a file of the run's type holds it (quant.h): tensor_row_bytes of its
+ * columns. Columns beyond the channels are 0. Halves beyond the largest finite one become that. */
+void kv_run_write(const kv_run *run, const float *x, uint8_t *row);
+
+/* x = what would be read back: the same rounding without storing. x: [channels of the format], in place. */
+void kv_format_round(const kv_format *f, float *x);
 
 #endif
