@@ -77,7 +77,7 @@ void kv_cache_layout(kv_cache *cache, const kv_spec *spec, const kv_shape *shape
 
 /* Codes of a run beyond `split` channels of the row are a rope key's. */
 static void add_run(kv_parts *p, const kv_run *run, uint32_t split, double heads) {
-    double codes = (double)kv_run_code_bytes(run) / MATRIX_GROUP, all = (double)kv_run_group_bytes(run) / MATRIX_GROUP;
+    double tokens = MATRIX_GROUP, codes = (double)kv_run_code_bytes(run) / tokens, all = (double)kv_run_group_bytes(run) / tokens;
     uint32_t end = run->first + run->channels, rope = end <= split ? 0 : run->first >= split ? run->channels : end - split;
     double share = codes * rope / run->channels;
     p->rope_keys += heads * share;
@@ -87,10 +87,10 @@ static void add_run(kv_parts *p, const kv_run *run, uint32_t split, double heads
 
 kv_parts kv_parts_of(const kv_spec *spec, const kv_shape *s) {
     kv_parts p = {0};
-    double heads = (double)s->rows * s->heads;
+    double heads = (double)s->rows * s->heads, tile = KV_TILE;
     p.sinks = (uint64_t)s->rows * s->heads * spec->sinks * sink_channels(s) * sizeof(uint16_t);
     if (s->tiled) {
-        p.codes = heads * (double)(key_bytes(s, spec->bits, KV_TILE) + value_bytes(s, spec->bits, KV_TILE)) / KV_TILE;
+        p.codes = heads * (double)(key_bytes(s, spec->bits, KV_TILE) + value_bytes(s, spec->bits, KV_TILE)) / tile;
         return p;
     }
     for (uint32_t i = 0; i < s->key.count; i++) add_run(&p, &s->key.runs[i], s->latent ? s->value_dim : s->key_dim, heads);
