@@ -16,8 +16,8 @@ static kv_bits trained_bits(const kv_model *m) {
 
 static kv_spec default_spec(const kv_model *m, kv_width width) {
     if (width == KV_HEADS) return (kv_spec){.width = KV_HEADS, .bits = KV_F16, .rope_bits = KV_F16, .group = KV_GROUP};
-    return (kv_spec){.width = KV_LATENT, .bits = trained_bits(m), .rope_bits = m->rope_bits, .minimum = m->minimum,
-                     .group = m->group, .sinks = m->sinks};
+    return (kv_spec){.width = KV_LATENT, .bits = trained_bits(m), .rope_bits = m->rope_dim ? m->rope_bits : KV_F16,
+                     .minimum = m->minimum, .group = m->group, .sinks = m->sinks};
 }
 
 bool kv_spec_equal(const kv_spec *a, const kv_spec *b) {
@@ -153,6 +153,7 @@ static clla_status check_bits(const request *r, const kv_spec *s, const kv_model
     uint32_t channels = s->width == KV_LATENT ? m->rank : m->key_dim > m->value_dim ? m->key_dim : m->value_dim;
     if (r->given & ROPE && !(r->given & PRESET) && s->width == KV_HEADS)
         return refuse(error, "rope= is the bits of the rope key beside a latent: the width is heads");
+    if (r->given & ROPE && !(r->given & PRESET) && m->rope_dim == 0) return refuse(error, "the model has no rope key beside its latent");
     if (r->given & MINIMUM && !has_q4(s)) return refuse(error, "sym and min are ways of 4-bit codes: add bits=4");
     if (r->given & GROUP && s->bits >= KV_F16) return refuse(error, "groups share a scale: add bits=8 or bits=4");
     if (r->given & GROUP && r->group != m->group && s->bits == KV_MIXED)
@@ -187,7 +188,7 @@ clla_status kv_spec_parse(const char *text, const kv_model *model, kv_spec *spec
     if (status != CLLA_OK) return status;
     *spec = default_spec(model, r.given & WIDTH ? r.width : spec->width);
     if (r.given & BITS) spec->bits = r.bits;
-    if (r.given & ROPE && spec->width == KV_LATENT) spec->rope_bits = r.rope_bits;
+    if (r.given & ROPE && spec->width == KV_LATENT && model->rope_dim) spec->rope_bits = r.rope_bits;
     if (r.given & MINIMUM) spec->minimum = r.minimum;
     if (r.given & GROUP) spec->group = r.group;
     if (r.given & SINKS) spec->sinks = r.sinks;
