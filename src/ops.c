@@ -240,7 +240,8 @@ static void multiply_one_head(void *context, uint32_t begin, uint32_t end, uint3
 }
 
 void ops_multiply_heads(const ops *o, tensor x, uint32_t x_dim, const matrix *w, uint32_t heads, tensor y, uint32_t y_dim) {
-    assert(x.rows == y.rows && heads * x_dim == x.cols && heads * y_dim == y.cols && w->cols <= x_dim);
+    assert(x.rows == y.rows && heads * y_dim == y.cols && w->cols <= (x_dim ? x_dim : x.cols));
+    assert(x_dim == 0 || heads * x_dim == x.cols);
     assert(w->rows % heads == 0 && w->rows / heads % MATRIX_GROUP == 0 && w->rows / heads <= y_dim);
     heads_loop l = {o, x, y, w, heads, x_dim, y_dim};
     threads_run(o->pool, heads, 1, multiply_one_head, &l);
@@ -263,7 +264,7 @@ static void multiply_one_transposed(void *context, uint32_t begin, uint32_t end,
 }
 
 void ops_multiply_transposed(const ops *o, tensor x, const matrix *w, uint32_t heads, tensor y, uint32_t y_dim) {
-    assert(x.rows == y.rows && w->rows == heads * x.cols && heads * y_dim == y.cols);
+    assert(x.rows == y.rows && w->rows % heads == 0 && w->rows / heads <= x.cols && heads * y_dim == y.cols);
     assert(w->cols <= y_dim && w->cols <= TRANSPOSED_COLS);
     heads_loop l = {o, x, y, w, heads, 0, y_dim};
     threads_run(o->pool, heads, 1, multiply_one_transposed, &l);

@@ -56,11 +56,12 @@ typedef struct product {
 void ops_multiply(const ops *o, tensor x, const product *products, uint32_t count);
 
 /* y_h = W_h x_h for each head by itself: W is [heads * rows, cols], one matrix of rows (a multiple of MATRIX_GROUP) for
- * each head. x: [n, heads * x_dim], of which the first cols channels of each head are read; y: [n, heads * y_dim], of which
- * the first rows channels of each head are written. */
+ * each head. x: [n, heads * x_dim] (x_dim 0: one x for all heads), of which the first cols channels of each head are read;
+ * y: [n, heads * y_dim], of which the first rows channels of each head are written. */
 void ops_multiply_heads(const ops *o, tensor x, uint32_t x_dim, const matrix *w, uint32_t heads, tensor y, uint32_t y_dim);
 
-/* y_h = W_h^T x, the same x for all heads: x [n, rows], y [n, heads * y_dim], first cols channels of each head. */
+/* y_h = W_h^T x with the first rows channels of x, the same for all heads. y: [n, heads * y_dim], first cols channels of each
+ * head. */
 void ops_multiply_transposed(const ops *o, tensor x, const matrix *w, uint32_t heads, tensor y, uint32_t y_dim);
 
 /* The channels [from, from + n) of each head of x to [to, to + n) of each head of y. x_dim 0: the same for all heads. */
