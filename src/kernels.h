@@ -43,7 +43,8 @@ void matrix_put_row(matrix *m, uint32_t row, const uint8_t *from);
 /* The values of one row (token embeddings). */
 void matrix_row(const matrix *m, uint32_t row, float *values /* [cols] */);
 
-/* The values of the four rows of a group, each `stride` floats after the one before. For types without super-blocks. */
+/* The values of the four rows of a group, each `stride` floats after the one before. For the types of caches: F32, F16,
+ * Q4_0, Q4_1, Q8_0. */
 void matrix_group(const matrix *m, uint32_t group, float *values, size_t stride);
 
 /* Activations as a product reads them. `values` always points at the caller's f32 activations, n columns. */

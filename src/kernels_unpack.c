@@ -1,5 +1,5 @@
 /* kernels_unpack.c: the values of a group of four rows, fast: the rows of a cache are read back in this way for every
- * token. Results are those of matrix_row, bit for bit. */
+ * token. Results are those of matrix_row, bit for bit but for the sign of zeros. */
 #include "f16.h"
 #include "kernels_layout.h"
 

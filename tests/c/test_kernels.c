@@ -162,6 +162,80 @@ static void test_rows(void) {
     }
 }
 
+static bool has_super_blocks(tensor_type type) { return tensor_type_find((uint32_t)type)->block > 32; }
+
+/* A cache's way: rows come one by one, in any order, some twice, into a matrix of zeros. */
+static void test_single_rows(void) {
+    static const uint32_t order[] = {3, 9, 0, 9, 8, 4, 13, 1, 2, 12, 3, 5, 10};
+    for (int t = 0; t < TYPES; t++) {
+        product p;
+        float row[256], zeros[256] = {0};
+        bool put[ROWS_MAX] = {false};
+        if (has_super_blocks(types[t])) continue;
+        product_open(&p, types[t], ROWS_MAX, 256, 3, 0);
+        memset(p.m.data, 0, matrix_bytes(p.type, p.rows, p.cols));
+        for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+            uint32_t r = order[i], other = i % 2 ? (r + 1) % ROWS_MAX : r; /* the first time perhaps another row's values */
+            matrix_put_row(&p.m, r, p.file + other * p.row_bytes);
+            matrix_put_row(&p.m, r, p.file + r * p.row_bytes);
+            put[r] = true;
+        }
+        for (uint32_t r = 0; r < p.rows; r++) {
+            const float *want = put[r] ? p.w + (size_t)r * p.cols : zeros;
+            matrix_row(&p.m, r, row);
+            for (uint32_t k = 0; k < p.cols; k++) CHECK(row[k] == want[k], "%s row %u", p.name, (unsigned)r);
+            if (!put[r]) memset(p.w + (size_t)r * p.cols, 0, p.cols * sizeof *p.w);
+        }
+        product_check(&p);
+        product_close(&p);
+    }
+}
+
+static void test_groups(void) {
+    static const tensor_type cached[] = {TENSOR_F32, TENSOR_F16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q8_0};
+    enum { STRIDE = 160 };
+    float values[MATRIX_GROUP * STRIDE];
+    for (int t = 0; t < 5; t++)
+        for (uint32_t cols = 32; cols <= STRIDE; cols += 32) {
+            product p;
+            product_open(&p, cached[t], ROWS_MAX, cols, 1, 0);
+            for (uint32_t r = 0; r < p.rows; r++) {
+                if (r % MATRIX_GROUP == 0)
+                    for (int i = 0; i < MATRIX_GROUP * STRIDE; i++) values[i] = 12345.0f;
+                if (r % MATRIX_GROUP == 0) matrix_group(&p.m, r / MATRIX_GROUP, values, STRIDE);
+                for (uint32_t k = 0; k < STRIDE; k++) {
+                    float want = k < cols ? p.w[(size_t)r * cols + k] : 12345.0f, got = values[r % MATRIX_GROUP * STRIDE + k];
+                    CHECK(got == want, "%s, %u columns, row %u, column %u: %g, not %g", p.name, (unsigned)cols, (unsigned)r,
+                          (unsigned)k, (double)got, (double)want);
+                }
+            }
+            product_close(&p);
+        }
+}
+
+/* Columns that lie apart, as the channels of a run of a longer row do, are the same as columns side by side. */
+static void test_strides(void) {
+    for (int t = 0; t < TYPES; t++)
+        for (uint32_t n = 1; n <= 9; n += 4) {
+            product p;
+            product_open(&p, types[t], ROWS_MAX, 256, n, 0);
+            product_multiply(&p);
+            size_t stride = p.cols + 48;
+            float *apart = take(n * stride * sizeof *apart), *y = take(n * (p.rows + 1) * sizeof *y);
+            for (uint32_t i = 0; i < n; i++) memcpy(apart + i * stride, p.x + (size_t)i * p.cols, p.cols * sizeof *apart);
+            columns c = {apart, n, p.cols, take(columns_bytes(n, p.cols)), stride};
+            columns_pack(&c, 0, n);
+            matrix_multiply(&p.m, &c, 0, groups_of(&p), y, p.rows + 1);
+            for (uint32_t i = 0; i < n; i++)
+                CHECK(memcmp(y + i * (p.rows + 1), p.y + i * (p.rows + 1), p.rows * sizeof *y) == 0, "%s token %u of %u", p.name,
+                      (unsigned)i, (unsigned)n);
+            memory_resize(c.packed, 0);
+            memory_resize(apart, 0);
+            memory_resize(y, 0);
+            product_close(&p);
+        }
+}
+
 /* One token's results do not depend on who else is in the batch, nor on how groups are split. */
 static void test_batches(void) {
     for (int t = 0; t < TYPES; t++) {
@@ -239,6 +313,9 @@ int main(void) {
     RUN("every type, 1 to 17 tokens", test_counts);
     RUN("every type, largest codes and activations", test_extremes);
     RUN("a row comes back as the file's values, bit for bit", test_rows);
+    RUN("rows put one by one, in any order, are rows packed together", test_single_rows);
+    RUN("a group of rows comes back as the file's values", test_groups);
+    RUN("activations may lie apart", test_strides);
     RUN("results do not depend on batch or split", test_batches);
     RUN("activations can be packed in any order", test_packing_order);
     RUN("large and subnormal halves in one group", test_large_halves);
