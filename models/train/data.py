@@ -29,7 +29,7 @@ FIRST_SYMBOL = 320                               # recall tasks use context / 2 
 LEFT_OUT = {'alice.txt', 'willows.txt'}          # books that serve for evaluation
 
 # share of the text rows drawn from each source
-SHARES = {'tinystories': 0.15, 'storybooks': 0.08, 'children_books': 0.18, 'templates': 0.25, 'self_dialogue': 0.26, 'topical_chat': 0.08}
+SHARES = {'tinystories': 0.20, 'storybooks': 0.08, 'children_books': 0.10, 'templates': 0.27, 'self_dialogue': 0.27, 'topical_chat': 0.08}
 
 
 def held_out(document, percent):
@@ -144,15 +144,23 @@ TASKS = {'copy': (copy_task, 2), 'look-up': (look_up_task, 4)}
 
 
 def recall_row(rng, context):
-    """A row of one kind of task: one episode over all of it, or several of any size (short ones are learned first)."""
+    """A row of one kind of task: over all of it, or (what is learned first) blocks of a half, a quarter, ... of it, at
+    least 128 tokens; each block one episode, or several of any size."""
     task, share = TASKS[('copy', 'look-up')[int(rng.integers(2))]]
-    left = context // share
-    sizes = []
+    halvings = max(0, int(np.log2(context / 128)))
+    block = context >> int(rng.integers(halvings + 1))
+    parts = [task(rng, block, episode_sizes(rng, block // share)) for _ in range(context // block)]
+    return tuple(np.concatenate([p[i][:-1] if n + 1 < len(parts) else p[i] for n, p in enumerate(parts)]) for i in (0, 1))
+
+
+def episode_sizes(rng, whole):
+    """One episode over everything, or several of any order of magnitude."""
+    sizes, left = [], whole
     while left:
-        size = left if not sizes and rng.random() < 0.25 else min(left, int(2 ** rng.uniform(1, np.log2(context // share))))
+        size = left if left == whole and rng.random() < 0.25 else min(left, int(2 ** rng.uniform(1, np.log2(whole))))
         sizes.append(size)
         left -= size
-    return task(rng, context, sizes)
+    return sizes
 
 
 def to_tensors(rows, device):

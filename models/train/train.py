@@ -3,8 +3,8 @@
     python train.py OUT --config CONFIG.json --data FOLDER --tokens 20e6 [--resume] [--stop-after SECONDS]
 
 OUT gets config.json, log.jsonl (one JSON object a line), last.pt (model, optimizers, step) and stable.pt, the state just
-before the learning rate begins to fall. With --resume the run goes on from last.pt; if that run was finished and --tokens
-is larger now, from stable.pt. Batches depend on the seed and the step alone, so a resumed run is the uninterrupted one,
+before the learning rate begins to fall. With --resume the run goes on from last.pt; if --tokens is larger now and the
+rate had begun to fall, from stable.pt. Batches depend on the seed and the step alone, so a resumed run is the uninterrupted one,
 and two kinds of attention see the same rows. The schedule counts tokens: warm-up, then either constant and linear to
 nothing over the last part (wsd), or a cosine.
 """
@@ -106,18 +106,19 @@ def save(path, model, opts, step, seen, a):
 
 
 def restore(a, model, opts):
-    """Steps done; 0 where nothing is to be resumed."""
+    """Tokens seen; 0 where nothing is to be resumed."""
     path = f'{a.out}/last.pt'
     if not (a.resume and os.path.exists(path)):
         return 0
     state = torch.load(path, map_location=a.device, weights_only=True)
-    if state['step'] * a.batch * model.c.context >= (1 - a.decay) * state['arguments']['tokens'] and state['arguments']['tokens'] < a.tokens:
+    before = state['arguments']['tokens']
+    if before < a.tokens and state['tokens'] >= (1 - a.decay) * before and os.path.exists(f'{a.out}/stable.pt'):
         state = torch.load(f'{a.out}/stable.pt', map_location=a.device, weights_only=True)
     model.load_state_dict(state['model'])
     for o, s in zip(opts, state['optimizers']):
         o.load_state_dict(s)
     torch.set_rng_state(state['rng'].cpu())
-    return state['step']
+    return state['tokens']
 
 
 def train_step(run, model, opts, a, rows, step, quantize):
@@ -146,13 +147,17 @@ def main(argv=None):
     rows = Rows(a.data, c.context, a.seed, a.recall)
     run = torch.compile(model, dynamic=False) if a.compile else model
     per_step = a.batch * c.context
-    steps, step = round(a.tokens / per_step), restore(a, model, opts)
+    steps, step = round(a.tokens / per_step), restore(a, model, opts) // per_step
     eval_every = max(1, round(a.evaluate / per_step))
-    log = open(f'{a.out}/log.jsonl', 'a', buffering=1)
-    note = lambda **entry: (log.write(json.dumps(entry) + '\n'), print(json.dumps(entry), flush=True))
+
+    def note(**entry):
+        print(json.dumps(entry), flush=True)
+        with open(f'{a.out}/log.jsonl', 'a') as log:
+            log.write(json.dumps(entry) + '\n')
+
     note(begin=step, steps=steps, parameters=parameters(c), arguments=vars(a) | {'stop_after': str(a.stop_after)})
     started = saved = mark = time.time()
-    marked, trained = step, 0.0
+    marked = step
     while step < steps:
         seen = step * per_step
         quantize = seen >= c.quantize_from * a.tokens

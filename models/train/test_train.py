@@ -1,0 +1,133 @@
+"""python -m unittest discover models/train: what the other parts of the project rely on."""
+import json
+import os
+import sys
+import tempfile
+import unittest
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+sys.path.insert(0, os.path.dirname(__file__))
+import data
+import model
+import train
+
+TINY = model.Config(vocab=1024, width=64, layers=4, heads=1, kv_heads=1, ffn=64, context=64, rank=32, nope=48, rope=16)
+
+
+def plain_quantizer(x, bits, group, symmetric):
+    """The specification once more, in numpy float32."""
+    half = lambda v: v.astype(np.float16).astype(np.float32)
+    out = []
+    for g in np.split(x, range(group, x.shape[-1], group), -1):
+        if bits == 4 and not symmetric:
+            low = half(g.min(-1, keepdims=True))
+            scale = half((g.max(-1, keepdims=True) - g.min(-1, keepdims=True)) / np.float32(15))
+            bounds = 0, 15
+        else:
+            low = np.float32(0)
+            scale = half(np.abs(g).max(-1, keepdims=True) / np.float32(7 if bits == 4 else 127))
+            bounds = (-8, 7) if bits == 4 else (-127, 127)
+        inverse = np.where(scale > 0, np.float32(1) / np.where(scale > 0, scale, 1), 0).astype(np.float32)
+        out.append(np.clip(np.rint((g - low) * inverse), *bounds) * scale + low)
+    return np.concatenate(out, -1)
+
+
+class Quantizer(unittest.TestCase):
+    def test_bit_for_bit(self):
+        torch.manual_seed(0)
+        x = torch.randn(64, 64) * torch.exp(3 * torch.randn(64, 1))
+        x[3] = 0
+        for bits, group, symmetric in ((4, 32, True), (4, 32, False), (4, 64, True), (8, 32, True)):
+            want = torch.from_numpy(plain_quantizer(x.numpy(), bits, group, symmetric))
+            self.assertTrue(torch.equal(model.rounded(x, bits, group, symmetric), want), (bits, group, symmetric))
+
+    def test_a_last_group_may_be_shorter(self):
+        x = torch.randn(8, 48)
+        self.assertTrue(torch.equal(model.rounded(x, 8, 32), torch.from_numpy(plain_quantizer(x.numpy(), 8, 32, True))))
+
+    def test_half(self):
+        x = torch.randn(100000) * torch.exp(6 * torch.randn(100000))
+        self.assertTrue(torch.equal(model.to_half(x), x.clamp(-65504, 65504).half().float()))
+
+    def test_gradient_passes(self):
+        x = torch.randn(4, 32, requires_grad=True)
+        model.rounded(x, 4, 32).square().sum().backward()
+        self.assertTrue(torch.allclose(x.grad, 2 * model.rounded(x, 4, 32).detach()))
+
+
+class Attention(unittest.TestCase):
+    def test_kinds_have_equal_sizes(self):
+        base = replace(TINY, width=128, heads=2, kv_heads=2, ffn=256)
+        count = model.parameters(model.preset('mha', base))
+        for kind in ('gqa', 'mla', 'clla', 'clla-int4'):
+            c = model.match_ffn(model.preset(kind, base), count)
+            self.assertLess(abs(model.parameters(c) / count - 1), 0.02, kind)
+
+    def test_a_token_sees_the_past_only_and_a_window_of_it(self):
+        for c, first_unseen in ((model.preset('clla-int4', TINY), 0), (replace(model.preset('mha', TINY), window=8), 29)):
+            m = model.Model(c).eval()
+            tokens = torch.randint(0, 1024, (1, 64))
+            before = m.logits(tokens)
+            later, early = tokens.clone(), tokens.clone()
+            later[0, 40:] = 7
+            early[0, 0] = (early[0, 0] + 1) % 1024
+            self.assertTrue(torch.allclose(m.logits(later)[0, :40], before[0, :40], atol=1e-5))
+            if first_unseen:                              # 4 layers of a window of 8 reach 28 tokens back
+                self.assertTrue(torch.allclose(m.logits(early)[0, first_unseen:], before[0, first_unseen:], atol=1e-5))
+
+    def test_cache_bytes(self):
+        c = model.preset('clla-int4', replace(TINY, rank=64))
+        self.assertEqual(model.cache_bytes(c), 2 * (32 + 4 + 16 + 2))       # two owners: codes, scales, rope key, its scale
+        self.assertEqual(model.cache_bytes(model.preset('mha', TINY)), 4 * 4 * 64)
+
+
+class Recall(unittest.TestCase):
+    def test_every_asked_token_has_one_answer_in_the_row(self):
+        rng = np.random.default_rng(1)
+        for _ in range(50):
+            tokens, asked = data.copy_task(rng, 64, data.episode_sizes(rng, 32))
+            for i in np.flatnonzero(asked):
+                earlier = [j for j in range(i - 1) if tokens[j] == tokens[i - 1]]
+                self.assertEqual([tokens[j + 1] for j in earlier], [tokens[i]])
+            tokens, asked = data.look_up_task(rng, 64, data.episode_sizes(rng, 16))
+            for i in np.flatnonzero(asked):
+                self.assertEqual({tokens[j + 1] for j in range(1, i - 1) if tokens[j] == tokens[i - 1]}, {tokens[i]})
+
+    def test_rows_have_the_length_of_the_context(self):
+        rng = np.random.default_rng(1)
+        for context in (128, 256, 512):
+            for _ in range(20):
+                tokens, asked = data.recall_row(rng, context)
+                self.assertEqual((len(tokens), len(asked)), (context + 1, context + 1))
+
+
+class Loop(unittest.TestCase):
+    def test_a_stopped_run_resumes_as_if_it_had_not_stopped(self):
+        with tempfile.TemporaryDirectory() as folder:
+            rng = np.random.default_rng(0)
+            for part in ('train', 'held'):
+                rng.integers(0, 1024, 5000).astype(np.uint16).tofile(f'{folder}/noise.{part}.bin')
+            with open(f'{folder}/sources.json', 'w') as f:
+                json.dump({'noise': {'share': 1.0}}, f)
+            model.preset('clla-int4', TINY).save(f'{folder}/c.json')
+            common = ['--config', f'{folder}/c.json', '--data', folder, '--tokens', '2560', '--batch', '2', '--warm-up', '512',
+                      '--optimizer', 'muon', '--evaluate', '2560', '--held-rows', '2', '--device', 'cpu', '--no-compile']
+            with open(os.devnull, 'w') as nowhere:
+                printed, sys.stdout = sys.stdout, nowhere
+                try:
+                    train.main([f'{folder}/whole', *common])
+                    train.main([f'{folder}/parts', *common, '--stop-after', '0'])
+                    train.main([f'{folder}/parts', *common, '--resume'])
+                finally:
+                    sys.stdout = printed
+            whole, parts = (torch.load(f'{folder}/{n}/last.pt', weights_only=True) for n in ('whole', 'parts'))
+            self.assertEqual(parts['step'], 20)
+            for name, value in whole['model'].items():
+                self.assertTrue(torch.equal(value, parts['model'][name]), name)
+
+
+if __name__ == '__main__':
+    unittest.main()

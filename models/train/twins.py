@@ -1,0 +1,167 @@
+"""Twins: small models alike in all but their attention, trained on the same rows, and the table of what came out.
+
+    python twins.py run --data FOLDER --work FOLDER [--table small|full] [--only NAME...] [--seeds N...] [--stop-after SECONDS]
+    python twins.py print [--table small|full]
+
+`run` goes through the list of its table in order, skips what is finished, resumes what was stopped, and writes one small
+file a run into results/<table>/. `print` makes the Markdown table of what is there. Both tables hold the same runs; they
+differ in the size of the model and the number of tokens.
+
+Equal parameters: the FFN of each kind is made as wide, in steps of 8, as brings its count nearest to MHA's.
+Learning rate and initial gain are tuned for each kind (TUNED); the tuning runs are in results/<table>/tuning.json.
+"""
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from model import Config, adjacent_owners, cache_bytes, late_owners, load_config, match_ffn, parameters, preset
+
+HERE = Path(__file__).resolve().parent
+SMALL = Config(vocab=1024, width=128, layers=3, heads=2, kv_heads=2, ffn=256, context=128, rank=64, nope=48, rope=16)
+FULL = replace(SMALL, vocab=2048, layers=6, ffn=352, context=256)
+# table -> shape, tokens, arguments of train.py
+TABLES = {'small': (SMALL, 2e6, ['--batch', '8', '--warm-up', '0.1e6', '--recall', '0.7']),
+          'full': (FULL, 20e6, ['--batch', '8', '--warm-up', '0.2e6', '--recall', '0.4'])}
+TRAINING = ['--optimizer', 'muon', '--decay', '0.3', '--held-rows', '32']
+EVALUATIONS = 6
+TUNED = {}                                                       # kind -> (learning rate, gain)
+DEFAULT = (4e-3, 1.0)
+
+
+def kinds(base):
+    """name -> Config of every kind, control and ablation, all with about as many parameters as MHA."""
+    mha = preset('mha', base)
+    count = parameters(mha)
+    int4, layers = preset('clla-int4', base), base.layers
+    out = {k: preset(k, base) for k in ('mha', 'gqa', 'mla', 'clla', 'clla-int4')}
+    out['window-16'] = replace(mha, window=16)
+    out['rank-8'] = replace(out['clla'], rank=8)
+    out['share-1'] = replace(int4, owners=[])
+    out['share-3'] = replace(int4, owners=adjacent_owners(layers, 3))
+    out['rank-32'] = replace(int4, rank=32)
+    out['int4-late'] = replace(int4, quantize_from=0.8)
+    out['owners-first'] = replace(int4, owners=late_owners(layers, len(set(int4.owners))))
+    return {name: match_ffn(replace(c, kind=name, gain=tuned(name)[1]), count) for name, c in out.items()}
+
+
+def tuned(name):
+    return TUNED.get(name) or TUNED.get('mha' if name == 'window-16' else 'clla-int4', DEFAULT)
+
+
+ORDER = ([(n, 1) for n in ('mha', 'clla-int4', 'window-16', 'rank-8', 'gqa', 'mla', 'clla')]
+         + [(n, s) for s in (2, 3) for n in ('mha', 'clla-int4')]
+         + [(n, 1) for n in ('rank-32', 'int4-late', 'owners-first', 'share-1', 'share-3')])
+
+
+def run_one(a, name, seed, left):
+    """Train (name, seed) for at most `left` seconds; True when it is finished."""
+    base, tokens, training = TABLES[a.table]
+    c = kinds(base)[name]
+    work = f'{a.work}/{a.table}/{name}-{seed}'
+    os.makedirs(work, exist_ok=True)
+    c.save(f'{work}/asked.json')
+    command = [sys.executable, str(HERE / 'train.py'), work, '--config', f'{work}/asked.json', '--data', a.data, '--resume',
+               '--tokens', str(tokens), '--seed', str(seed), '--lr', str(tuned(name)[0]), '--evaluate', str(tokens / EVALUATIONS),
+               *TRAINING, *training] + ([] if a.compile else ['--no-compile'])
+    if left < math.inf:
+        command += ['--stop-after', str(max(left, 1))]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return summarize(a, name, seed, work, tokens)
+
+
+def summarize(a, name, seed, work, tokens):
+    held = {}
+    rates = []
+    for line in open(f'{work}/log.jsonl'):
+        entry = json.loads(line)
+        if 'held' in entry:
+            held[entry['tokens']] = entry['held']
+        if 'rate' in entry:
+            rates.append(entry['rate'])
+    c = load_config(f'{work}/config.json')
+    if max(held, default=0) < tokens - 4 * c.context:
+        return False
+    last = held[max(held)]
+    result = {'name': name, 'seed': seed, 'parameters': parameters(c), 'ffn': c.ffn, 'tokens': max(held), 'lr': tuned(name)[0],
+              'gain': c.gain, 'cache_bytes': cache_bytes(c), 'loss': last['mean'],
+              'sources': {n: v['loss'] for n, v in last.items() if n != 'mean' and 'accuracy' not in v},
+              'recall': {n: v for n, v in last.items() if n != 'mean' and 'accuracy' in v},
+              'curve': [[t, h['mean'], h['copy']['accuracy'], h['look-up']['accuracy']] for t, h in sorted(held.items())],
+              'tokens_a_second': sorted(rates)[len(rates) // 2]}
+    folder = HERE / 'results' / a.table
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f'{name}-{seed}.json').write_text(json.dumps(result, indent=1) + '\n')
+    return True
+
+
+def run(a):
+    started = time.time()
+    for name, seed in ORDER:
+        wanted = (not a.only or name in a.only) and (not a.seeds or seed in a.seeds)
+        if not wanted or (HERE / 'results' / a.table / f'{name}-{seed}.json').exists():
+            continue
+        left = a.stop_after - (time.time() - started)
+        if left <= 0:
+            break
+        done = run_one(a, name, seed, left)
+        print(f'{name} seed {seed}: {"finished" if done else "stopped"}', flush=True)
+
+
+def results(table):
+    """name -> results of its seeds, in the order of the list."""
+    found = {}
+    for name, seed in ORDER:
+        path = HERE / 'results' / table / f'{name}-{seed}.json'
+        if path.exists():
+            found.setdefault(name, []).append(json.loads(path.read_text()))
+    return found
+
+
+def interval(values):
+    """Mean and half width of its 95 % interval by Student's t; no width from a single value."""
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return f'{mean:.3f}'
+    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    t = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}[len(values)]
+    return f'{mean:.3f} ± {t * deviation / math.sqrt(len(values)):.3f}'
+
+
+def print_table(a):
+    found = results(a.table)
+    mha_bytes = cache_bytes(preset('mha', TABLES[a.table][0]))
+    mha = [r['loss'] for r in found.get('mha', [])]
+    print('| kind | seeds | parameters | FFN | cache B/token | % of MHA fp16 | loss | / MHA | copy | look-up |')
+    print('|---|---|---|---|---|---|---|---|---|---|')
+    for name, runs in found.items():
+        loss = [r['loss'] for r in runs]
+        pairs = list(zip(loss, mha))                              # the same seeds: the same rows
+        ratio = interval([x / y for x, y in pairs]) if pairs else ''
+        recall = [interval([100 * r['recall'][t]['accuracy'] for r in runs]) for t in ('copy', 'look-up')]
+        r = runs[0]
+        print(f"| {name} | {len(runs)} | {r['parameters']:,} | {r['ffn']} | {r['cache_bytes']} | {100 * r['cache_bytes'] / mha_bytes:.2f} | "
+              f"{interval(loss)} | {ratio} | {recall[0]} % | {recall[1]} % |")
+
+
+def main():
+    p = argparse.ArgumentParser(description='twins: the same model with other attention')
+    p.add_argument('do', choices=('run', 'print'))
+    p.add_argument('--table', choices=tuple(TABLES), default='small')
+    p.add_argument('--data', help='folder made by data.py, with the vocabulary of the table')
+    p.add_argument('--work', help='folder for checkpoints')
+    p.add_argument('--only', nargs='*')
+    p.add_argument('--seeds', nargs='*', type=int)
+    p.add_argument('--stop-after', type=float, default=math.inf, help='seconds, all runs together')
+    p.add_argument('--compile', action='store_true')
+    a = p.parse_args()
+    run(a) if a.do == 'run' else print_table(a)
+
+
+if __name__ == '__main__':
+    main()
