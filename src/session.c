@@ -7,6 +7,7 @@
 #include <string.h>
 
 enum { DEFAULT_CONTEXT = 4096, DEFAULT_CHUNK = 128, CHUNK_LIMIT = 4096, LOGITS_LIMIT = 4096 };
+static const uint32_t CONTEXT_LIMIT = UINT32_MAX / KV_TILE * KV_TILE; /* whole tiles of it are counted in 32 bits */
 
 /* Option values with their defaults filled in. */
 static clla_status resolve(clla_session *s, const clla_model *m, const clla_session_options *options,
@@ -20,6 +21,8 @@ static clla_status resolve(clla_session *s, const clla_model *m, const clla_sess
     s->context = o->context ? o->context : own;
     s->chunk = o->chunk ? o->chunk : DEFAULT_CHUNK;
     s->picks = o->logits_max ? o->logits_max : 1;
+    if (s->context > CONTEXT_LIMIT)
+        return clla_fail(error, CLLA_BAD_ARGUMENT, "context is %u: want at most %u", s->context, CONTEXT_LIMIT);
     if (s->chunk > CHUNK_LIMIT)
         return clla_fail(error, CLLA_BAD_ARGUMENT, "chunk is %u: want at most %d", s->chunk, CHUNK_LIMIT);
     if (s->picks > LOGITS_LIMIT)

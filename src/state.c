@@ -15,10 +15,10 @@
  * The cache is that of the tokens in it, piece by piece (kv_cache_piece), as it lies in memory: the packed layouts of
  * kv/tiles.h and kernels_layout.h are part of this format, and a change of them is a new version.
  *
- * Nothing of a head is believed before its seal is right; then the new session is made, and the rest goes straight to its
- * place there. The session is handed over when the last seal is right, so what is damaged is never used. The seals
- * find accidents. A file that was made to deceive can at most make a cache of other numbers: all sizes, the specification and
- * the tokens are checked besides. */
+ * Nothing of a head is believed before its seal is right; then the new session is made, and the rest goes straight to
+ * its place there. The session is handed over when the last seal is right, so what is damaged is never used. The seals
+ * find accidents; against a file that was made to deceive all sizes, the specification and the tokens are checked
+ * besides, so that it can at most bring other numbers into the cache. */
 #include <string.h>
 
 #include "hash.h"
@@ -65,15 +65,22 @@ static void put_head(const head *h, uint8_t bytes[HEAD_BYTES]) {
     memcpy(at + sizeof h->kv, h->name.text, sizeof h->name.text);
 }
 
-/* Texts end in a zero, whatever the file has. */
+/* A text of a file, for messages too: printable ASCII that ends in a zero, whatever the file has. */
+static void get_text(const uint8_t *bytes, char *text, size_t size) {
+    memcpy(text, bytes, size - 1);
+    text[size - 1] = '\0';
+    for (char *c = text; *c; c++)
+        if (*c < 0x20 || *c > 0x7e) *c = '?';
+}
+
 static void get_head(const uint8_t bytes[HEAD_BYTES], head *h) {
     const uint8_t *at = bytes + MAGIC_BYTES;
     h->version = (uint32_t)get_number(&at, 4);
     h->context = (uint32_t)get_number(&at, 4), h->length = (uint32_t)get_number(&at, 4);
     h->note_size = (uint32_t)get_number(&at, 4), h->sampler_size = (uint32_t)get_number(&at, 4);
     h->model = get_number(&at, 8), h->cache_bytes = get_number(&at, 8);
-    memcpy(h->kv, at, sizeof h->kv - 1);
-    memcpy(h->name.text, at + sizeof h->kv, sizeof h->name.text - 1);
+    get_text(at, h->kv, sizeof h->kv);
+    get_text(at + sizeof h->kv, h->name.text, sizeof h->name.text);
 }
 
 static gguf_label name_of(const clla_model *m) {
@@ -138,7 +145,8 @@ clla_status clla_saver_create(const clla_session *session, const clla_save_optio
     const clla_save_options none = {0}, *o = options ? options : &none;
     size_t sampler_size = o->sampler ? clla_sampler_state_bytes(o->sampler) : 0;
     if (o->note_size > CLLA_NOTE_MAX)
-        return clla_fail(error, CLLA_BAD_ARGUMENT, "the note has %zu bytes: want at most %d", o->note_size, CLLA_NOTE_MAX);
+        return clla_fail(error, CLLA_BAD_ARGUMENT, "the note has %zu bytes: want at most %d", o->note_size,
+                         CLLA_NOTE_MAX);
     head h = {.version = VERSION,
               .context = session->context,
               .length = session->length,
@@ -190,7 +198,15 @@ void clla_saver_free(clla_saver *saver) { memory_resize(saver, 0); }
 /* ---- restoring ----------------------------------------------------------------------------------------------- */
 
 /* What the next bytes are. */
-typedef enum stage { STAGE_START, STAGE_HEAD, STAGE_HEAD_SEAL, STAGE_FRONT, STAGE_SESSION, STAGE_SEAL, STAGE_END } stage;
+typedef enum stage {
+    STAGE_START,
+    STAGE_HEAD,
+    STAGE_HEAD_SEAL,
+    STAGE_FRONT,
+    STAGE_SESSION,
+    STAGE_SEAL,
+    STAGE_END
+} stage;
 
 struct clla_restorer {
     clla_model *model;
@@ -248,7 +264,7 @@ static clla_status check_model(const clla_restorer *r, clla_error *error) {
     const clla_model *m = r->model;
     if (r->head.model == m->fingerprint) return CLLA_OK;
     return clla_fail(error, CLLA_OTHER_MODEL,
-                     "the session was saved with another model: \"%s\" with fingerprint %016llx, this is \"%s\" with %016llx",
+                     "the session was saved with another model, \"%s\" (fingerprint %016llx); this is \"%s\" (%016llx)",
                      r->head.name.text, (unsigned long long)r->head.model, name_of(m).text,
                      (unsigned long long)m->fingerprint);
 }
@@ -258,11 +274,12 @@ static clla_status check_kv(const clla_restorer *r, clla_error *error) {
     char asked[KV_SPEC_TEXT];
     const kv_model *m = &r->model->hyper.kv;
     if (kv_spec_parse(r->head.kv, m, &saved, NULL) != CLLA_OK)
-        return clla_fail(error, CLLA_BAD_FILE, "the saved session has a cache \"%s\", which its model cannot have", r->head.kv);
+        return clla_fail(error, CLLA_BAD_FILE, "the saved session has a cache \"%s\", which its model cannot have",
+                         r->head.kv);
     if (!r->kv_given || kv_spec_equal(&saved, &r->kv)) return CLLA_OK;
     kv_spec_print(&r->kv, m, asked);
-    return clla_fail(error, CLLA_BAD_KV_SPEC, "the session was saved with a cache \"%s\": it cannot be restored as \"%s\"",
-                     r->head.kv, asked);
+    return clla_fail(error, CLLA_BAD_KV_SPEC,
+                     "the session was saved with a cache \"%s\": it cannot be restored as \"%s\"", r->head.kv, asked);
 }
 
 /* Models with two sets of rope factors choose between them by the context (longrope): their keys are of one set. */
@@ -273,11 +290,11 @@ static clla_status check_context(const clla_restorer *r, uint32_t context, clla_
         return clla_fail(error, CLLA_BAD_FILE, "the saved session has %u tokens in a context of %u", r->head.length,
                          r->head.context);
     if (r->head.length > context)
-        return clla_fail(error, CLLA_CONTEXT_FULL, "the saved session has %u tokens: a context of %u has no room for them",
-                         r->head.length, context);
+        return clla_fail(error, CLLA_CONTEXT_FULL,
+                         "the saved session has %u tokens: a context of %u has no room for them", r->head.length, context);
     if (m->rope_factors_long && (context > limit) != (r->head.context > limit))
         return clla_fail(error, CLLA_BAD_ARGUMENT,
-                         "the session was saved with a context of %u: with one of %u this model turns its keys in another way",
+                         "the session was saved with a context of %u: with one of %u this model turns its keys otherwise",
                          r->head.context, context);
     return CLLA_OK;
 }
@@ -371,6 +388,8 @@ static clla_status settle(clla_restorer *r, clla_status status, const clla_error
 
 clla_status clla_restorer_create(clla_model *model, const clla_session_options *options, clla_restorer **restorer,
                                  clla_error *error) {
+    if (model->slot_count == 0)
+        return clla_fail(error, CLLA_BAD_ARGUMENT, "the model was loaded without its weights: it has no sessions");
     clla_restorer *r = memory_resize(NULL, sizeof *r);
     if (!r) return clla_fail(error, CLLA_OUT_OF_MEMORY, "no memory to restore a session");
     *r = (clla_restorer){.model = model};

@@ -64,6 +64,13 @@ static size_t value_bytes(const kv_shape *s, kv_bits bits, uint32_t tokens) {
 
 static size_t sink_channels(const kv_shape *s) { return s->key_dim + (s->latent ? 0 : s->value_dim); }
 
+/* Does the last block of any run leave out channels? Then the product reads behind the last row (matrix_put_row). */
+static bool has_short_blocks(const kv_format *f) {
+    for (uint32_t i = 0; i < f->count; i++)
+        if (f->runs[i].bits == KV_Q8 && f->runs[i].channels % COLUMN_BLOCK) return true;
+    return false;
+}
+
 void kv_cache_layout(kv_cache *cache, const kv_spec *spec, const kv_shape *shape, arena *a) {
     uint32_t tokens = (shape->context / KV_TILE + (shape->context % KV_TILE != 0)) * KV_TILE;
     uint64_t before = a->used, heads = (uint64_t)shape->rows * shape->heads;
@@ -71,6 +78,7 @@ void kv_cache_layout(kv_cache *cache, const kv_spec *spec, const kv_shape *shape
     cache->head_bytes = key_bytes(shape, spec->bits, KV_TILE) + value_bytes(shape, spec->bits, KV_TILE);
     cache->data = arena_take(a, heads * (tokens / KV_TILE), cache->head_bytes);
     cache->head_bytes *= tokens / KV_TILE;
+    if (has_short_blocks(&shape->key) || has_short_blocks(&shape->value)) arena_take(a, MATRIX_SLACK, 1);
     cache->sinks = arena_take(a, heads * spec->sinks, sink_channels(shape) * sizeof *cache->sinks);
     cache->bytes = a->used - before;
 }
@@ -127,7 +135,7 @@ const uint8_t *kv_value_tile(const kv_cache *c, uint32_t layer, uint32_t head, u
 static matrix run_matrix(const kv_cache *c, const kv_format *f, uint8_t *data, uint32_t i) {
     for (uint32_t before = 0; before < i; before++)
         data += kv_run_group_bytes(&f->runs[before]) * (c->tokens / MATRIX_GROUP);
-    return (matrix){kv_run_type(&f->runs[i]), c->tokens, kv_run_columns(&f->runs[i]), data};
+    return (matrix){kv_run_type(&f->runs[i]), c->tokens, kv_run_kept_columns(&f->runs[i]), data};
 }
 
 matrix kv_key_matrix(const kv_cache *c, uint32_t layer, uint32_t head, uint32_t i) {
@@ -220,6 +228,7 @@ size_t kv_cache_piece(const kv_cache *c, uint32_t length, uint32_t i, uint8_t **
     return sink_channels(s) * sizeof(uint16_t) * (length < c->spec.sinks ? length : c->spec.sinks);
 }
 
+/* The last tile that stays is cleared token by token, what lies behind it piece by piece. */
 void kv_cache_truncate(kv_cache *c, uint32_t length, uint32_t was) {
     const kv_shape *s = &c->shape;
     float zeros[KV_CHANNELS_MAX] = {0};
@@ -227,6 +236,12 @@ void kv_cache_truncate(kv_cache *c, uint32_t length, uint32_t was) {
     for (uint32_t row = 0; row < s->rows; row++)
         for (uint32_t h = 0; h < s->heads; h++)
             for (uint32_t t = length; t < end && t < was; t++) write_head(c, row, h, t, zeros, zeros);
+    uint8_t *piece, *kept;
+    size_t size;
+    for (uint32_t i = 0; (size = kv_cache_piece(c, was, i, &piece)) > 0; i++) {
+        size_t stays = kv_cache_piece(c, length, i, &kept);
+        memset(piece + stays, 0, size - stays);
+    }
 }
 
 void kv_cache_copy(kv_cache *to, const kv_cache *from, uint32_t length) {

@@ -70,7 +70,7 @@ const uint16_t *kv_sink_value(const kv_cache *cache, uint32_t layer, uint32_t he
  * there are no more. The same pieces on every build, so that a cache can be saved and read back. */
 size_t kv_cache_piece(const kv_cache *cache, uint32_t length, uint32_t i, uint8_t **piece);
 
-/* Forget the tokens from `length` on: what the last group or tile holds of them becomes zeros. */
+/* Forget the tokens from `length` on, of `was`: what was kept of them becomes zeros. */
 void kv_cache_truncate(kv_cache *cache, uint32_t length, uint32_t was);
 
 /* Copy what the first `length` tokens take. Both have the same spec and shape. */

@@ -126,6 +126,7 @@ static void refused_options(void) {
         {{.chunk = 1u << 20}, CLLA_BAD_ARGUMENT, "chunk"},
         {{.logits_max = 1u << 20}, CLLA_BAD_ARGUMENT, "logits_max"},
         {{.context = 4000000000u}, CLLA_OUT_OF_MEMORY, "bytes"},
+        {{.context = UINT32_MAX}, CLLA_BAD_ARGUMENT, "context"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         clla_error error = {{0}};
