@@ -40,8 +40,7 @@ size_t matrix_group_bytes(tensor_type type, uint32_t cols) {
     const format *f = format_find(type);
     size_t end = type == TENSOR_F16 ? sizeof(float) : 0;
     if (!f) return (MATRIX_GROUP * tensor_row_bytes(type, cols) + end + 7) / 8 * 8;
-    size_t blocks = cols / COLUMN_BLOCK;
-    return (blocks * code_block_bytes(f->form) + blocks / f->super * scale_bytes(*f) + 7) / 8 * 8;
+    return (code_bytes(f->form, cols) + blocks_of(cols) / f->super * scale_bytes(*f) + 7) / 8 * 8;
 }
 
 size_t matrix_bytes(tensor_type type, uint32_t rows, uint32_t cols) {
@@ -109,7 +108,8 @@ static void multiply_integer(const matrix *w, const columns *c, multiply_job job
     for (uint32_t first = 0; first < c->n; first += TILE) {
         job.columns = c->n - first < TILE ? c->n - first : TILE;
         job.tile = tile_at(c, first);
-        job.blocks = w->cols / COLUMN_BLOCK;
+        job.blocks = blocks_of(w->cols);
+        job.code_bytes = code_bytes(integer_kernels[kernel].format.form, w->cols);
         if (tile_width(c->n, first) == 1) integer_kernels[kernel].one(&job);
         else integer_kernels[kernel].tile(&job);
         job.y += TILE * job.stride;

@@ -19,7 +19,7 @@
 
 #include "quant.h"
 
-enum { MATRIX_GROUP = 4, COLUMN_BLOCK = 32 };
+enum { MATRIX_GROUP = 4, COLUMN_BLOCK = 32, MATRIX_SLACK = 128 };
 
 typedef struct matrix {
     tensor_type type; /* what the file had; decides the packed layout */
@@ -37,14 +37,15 @@ size_t matrix_bytes(tensor_type type, uint32_t rows, uint32_t cols);
 void matrix_pack(matrix *m, uint32_t group, uint32_t row_count, const uint8_t *rows);
 
 /* Replace one row, given as the file holds it; the others of its group stay. For types without super-blocks. A matrix
- * that is filled in this way starts as zeros (a cache: its rows are tokens). */
+ * that is filled in this way starts as zeros (a cache: its rows are tokens). One of type Q8_0 may have any number of
+ * columns; `from` is whole blocks all the same, and MATRIX_SLACK bytes behind the matrix are read, but not used. */
 void matrix_put_row(matrix *m, uint32_t row, const uint8_t *from);
 
 /* The values of one row (token embeddings). */
 void matrix_row(const matrix *m, uint32_t row, float *values /* [cols] */);
 
 /* The values of the four rows of a group, each `stride` floats after the one before. For the types of caches: F32, F16,
- * Q4_0, Q4_1, Q8_0. */
+ * Q4_0, Q4_1, Q8_0; of Q8_0, columns up to a multiple of four are written. */
 void matrix_group(const matrix *m, uint32_t group, float *values, size_t stride);
 
 /* Activations as a product reads them. `values` always points at the caller's f32 activations, n columns. */

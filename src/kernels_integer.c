@@ -207,16 +207,16 @@ TEMPLATE void multiply_block(format f, pair p, const uint8_t *const *scales, con
 }
 
 /* results = whole rows of all groups times the tile. */
-TEMPLATE void multiply_rows(format f, const uint8_t *const *groups, const uint8_t *x, uint32_t blocks, int width,
+TEMPLATE void multiply_rows(format f, const uint8_t *const *groups, const multiply_job *job, int width,
                             const constants *c, f32x4 (*results)[TILE]) {
-    pair p = {.x = x};
+    pair p = {.x = job->tile};
     const uint8_t *scales[ABREAST];
     UNROLL for (int g = 0; g < ABREAST; g++) {
         p.blocks[g] = groups[g];
-        scales[g] = groups[g] + blocks * code_block_bytes(f.form);
+        scales[g] = groups[g] + job->code_bytes;
         UNROLL for (int i = 0; i < width; i++) results[g][i] = f4_zero();
     }
-    for (uint32_t b = 0; b < blocks; b += f.super) {
+    for (uint32_t b = 0; b < job->blocks; b += f.super) {
         scale heads[ABREAST];
         UNROLL for (int g = 0; g < ABREAST; g++) heads[g] = scale_head(f, scales[g], c);
         KEEP_LOOP for (uint32_t at = 0; at < f.super; at++) {
@@ -242,7 +242,7 @@ TEMPLATE void multiply(format f, const multiply_job *job, int width) {
         f32x4 results[ABREAST][TILE];
         for (uint32_t g = 0; g < ABREAST; g++)
             groups[g] = job->group + (first + g < job->groups ? first + g : first) * job->group_bytes;
-        multiply_rows(f, groups, job->tile, job->blocks, width, &c, results);
+        multiply_rows(f, groups, job, width, &c, results);
         UNROLL for (uint32_t g = 0; g < ABREAST; g++) {
             if (first + g >= job->groups) break;
             uint32_t rows = job->rows - (first + g) * MATRIX_GROUP;

@@ -14,6 +14,9 @@
  * MINIMUM_BYTE, four unsigned ones. MINIMUM_NIBBLE keeps scale and minimum in the nibbles of one byte.
  * A value is d * part * (code - offset) + m, or ... - m * minimum where the parts have minima.
  *
+ * Bytes that fill no whole block leave out the last steps (Q8_0 matrices of a cache). The product reads them all the same,
+ * whatever stands there, against activations that are 0.
+ *
  * The float types keep, for every column, the four rows' values one behind the other. A group of F16 ends with a float
  * that its values are to be multiplied by.
  *
@@ -74,5 +77,11 @@ static inline const float *column_of(const columns *c, uint32_t i) {
 }
 
 static inline uint32_t blocks_of(uint32_t cols) { return cols / COLUMN_BLOCK + (cols % COLUMN_BLOCK != 0); }
+
+/* Codes of a group. Where they are bytes, the last block has no more steps than there are columns. */
+static inline size_t code_bytes(code_form form, uint32_t cols) {
+    size_t spare = form == CODE_8 ? (blocks_of(cols) * COLUMN_BLOCK - cols) / 4 * 16 : 0;
+    return blocks_of(cols) * code_block_bytes(form) - spare;
+}
 
 #endif

@@ -10,6 +10,7 @@ typedef struct multiply_job {
     size_t group_bytes;
     uint32_t groups, rows;    /* rows of the matrix from the first group on: the last group may be partial */
     uint32_t blocks, columns; /* of 32 in a row; tokens in use of the tile */
+    size_t code_bytes;        /* of a group: its scales lie behind */
     const uint8_t *tile;
     float *y; /* [columns, stride], from the first group's first row */
     size_t stride;

@@ -178,6 +178,8 @@ static inline void plane_load(int bits, int from, const uint8_t *plane, uint32_t
             codes[plane_step(bits, v, at)] |= field(word_at(plane + 16 * v), at * bits, (1u << bits) - 1) << from;
 }
 
+enum { BLOCK_BYTES = 128 }; /* at most */
+
 /* One row's 32 codes into its words of a block, and back. */
 static void codes_store(code_form form, const uint32_t *codes /* [8] */, uint8_t *block, uint32_t row) {
     block += 4 * row;
@@ -238,15 +240,32 @@ static void scale_load(const format *f, const uint8_t *scales, uint32_t row, uin
 
 /* ---- groups ------------------------------------------------------------------------------------------------ */
 
+/* Bytes of block number b that a group keeps: all, but of a last one that is not whole. */
+static size_t kept_bytes(const matrix *m, const format *f, size_t b) {
+    size_t whole = code_block_bytes(f->form), left = code_bytes(f->form, m->cols) - b * whole;
+    return left < whole ? left : whole;
+}
+
+/* One row's codes of a block of which `kept` bytes are there. */
+static void block_store(code_form form, const uint32_t *codes, uint8_t *home, size_t kept, uint32_t row) {
+    uint8_t block[BLOCK_BYTES];
+    if (kept == code_block_bytes(form)) {
+        codes_store(form, codes, home, row);
+        return;
+    }
+    memcpy(block, home, kept);
+    codes_store(form, codes, block, row);
+    memcpy(home, block, kept);
+}
+
 static void pack_integer(const matrix *m, const format *f, uint8_t *group, uint32_t row, const uint8_t *from) {
-    size_t blocks = m->cols / COLUMN_BLOCK, code_bytes = code_block_bytes(f->form);
-    uint8_t *scales = group + blocks * code_bytes;
+    uint8_t *scales = group + code_bytes(f->form, m->cols);
     piece p;
-    for (size_t b = 0; b < blocks; b += f->super, scales += scale_bytes(*f)) {
+    for (size_t b = 0; b < blocks_of(m->cols); b += f->super, scales += scale_bytes(*f)) {
         piece_read(m->type, from, &p);
         from += tensor_type_find((uint32_t)m->type)->bytes;
         for (size_t i = 0; i < f->super; i++)
-            codes_store(f->form, p.codes + STEPS * i, group + (b + i) * code_bytes, row);
+            block_store(f->form, p.codes + STEPS * i, group + (b + i) * code_block_bytes(f->form), kept_bytes(m, f, b + i), row);
         scales_store(f, &p, scales, row);
     }
 }
@@ -307,16 +326,18 @@ static void row_block(code_form form, const uint32_t *codes, int offset, float s
 }
 
 static void row_integer(const matrix *m, const format *f, const uint8_t *group, uint32_t row, float *values) {
-    uint32_t blocks = m->cols / COLUMN_BLOCK, width = COLUMN_BLOCK / f->parts;
-    const uint8_t *scales = group + blocks * code_block_bytes(f->form);
-    for (uint32_t b = 0; b < blocks; b++, values += COLUMN_BLOCK) {
-        uint32_t codes[STEPS];
-        codes_load(f->form, group + b * code_block_bytes(f->form), row, codes);
+    uint32_t width = COLUMN_BLOCK / f->parts;
+    const uint8_t *scales = group + code_bytes(f->form, m->cols);
+    uint8_t block[BLOCK_BYTES] = {0};
+    for (uint32_t b = 0; b < blocks_of(m->cols); b++, values += COLUMN_BLOCK) {
+        uint32_t codes[STEPS], left = m->cols - b * COLUMN_BLOCK;
+        memcpy(block, group + b * code_block_bytes(f->form), kept_bytes(m, f, b));
+        codes_load(f->form, block, row, codes);
         for (uint32_t part = 0; part < f->parts; part++) {
             float scale, minimum;
-            uint32_t from = part * width, number = b % f->super * f->parts + part;
+            uint32_t from = part * width, to = from + width < left ? from + width : left, number = b % f->super * f->parts + part;
             scale_load(f, scales + b / f->super * scale_bytes(*f), row, number, &scale, &minimum);
-            row_block(f->form, codes, f->offset, scale, minimum, (int)from, (int)(from + width), values);
+            row_block(f->form, codes, f->offset, scale, minimum, (int)from, (int)to, values);
         }
     }
 }

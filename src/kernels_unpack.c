@@ -1,53 +1,73 @@
 /* kernels_unpack.c: the values of a group of four rows, fast: the rows of a cache are read back in this way for every
- * token. Results are those of matrix_row, bit for bit but for the sign of zeros. */
+ * token. Results are those of matrix_row, bit for bit. */
 #include "f16.h"
 #include "kernels_layout.h"
 
 #define TEMPLATE static inline __attribute__((always_inline))
 
-/* What a row's codes of one block become values with: value = code * scale + base. */
+/* What stays in registers: where a row's bytes go (spread), masks, what makes codes signed. */
+typedef struct unpacker {
+    u8x16 spread[MATRIX_GROUP], low, sign;
+} unpacker;
+
+/* One block's scale and minimum of each row, for codes that count 2^24 times. */
 typedef struct line {
-    f32x4 scale[MATRIX_GROUP], base[MATRIX_GROUP];
+    f32x4 scale[MATRIX_GROUP], minimum[MATRIX_GROUP];
 } line;
 
-/* Four columns of each row, from the bytes of one step. A code times a half is exact, so that one rounding or two make
- * no difference. */
-TEMPLATE void put_step(u8x16 codes, const line *l, float *values, size_t stride) {
-    UNROLL for (int row = 0; row < MATRIX_GROUP; row++)
-        f4_store(values + (size_t)row * stride, f4_madd(l->base[row], f4_from_i4(i4_from_bytes(codes, row)), l->scale[row]));
+TEMPLATE unpacker unpacker_keep(const format *f) {
+    unpacker u = {.low = b16_keep(15), .sign = b16_keep((uint8_t)f->offset)};
+    UNROLL for (int row = 0; row < MATRIX_GROUP; row++) u.spread[row] = spread_keep(row);
+    return u;
 }
 
-TEMPLATE line line_load(const format *f, const uint8_t *scales) {
+/* A code times a half is exact, so that it makes no difference whether the minimum is added with one rounding or two. */
+TEMPLATE line line_load(bool minimum, const uint8_t *scales, half_constants c) {
     const uint16_t *halves = (const uint16_t *)(const void *)scales;
+    float four[2][MATRIX_GROUP];
     line l;
+    f4_store(four[0], f4_mul(f4_load_f16_by(halves, c), f4_splat(SPREAD_UNIT)));
+    if (minimum) f4_store(four[1], f4_load_f16_by(halves + 4, c));
     UNROLL for (int row = 0; row < MATRIX_GROUP; row++) {
-        float scale = f32_of_f16(halves[row]);
-        l.scale[row] = f4_splat(scale);
-        l.base[row] = f4_splat(f->minimum == MINIMUM_NONE ? -scale * (float)f->offset : f32_of_f16(halves[4 + row]));
+        l.scale[row] = f4_splat(four[0][row]);
+        l.minimum[row] = minimum ? f4_splat(four[1][row]) : f4_zero();
     }
     return l;
 }
 
-static void block_nibbles(const uint8_t *block, const line *l, float *values, size_t stride) {
-    u8x16 low = b16_keep(15);
-    for (int j = 0; j < STEPS / 2; j++, values += 4) {
-        u8x16 both = b16_load(block + 16 * j);
-        put_step(b16_and(both, low), l, values, stride);
-        put_step(b16_and(b16_shr(both, 4), low), l, values + COLUMN_BLOCK / 2, stride);
+/* Four columns of each row, from the signed bytes of one step. */
+TEMPLATE void put_step(u8x16 codes, bool minimum, const unpacker *u, const line *l, float *values, size_t stride) {
+    UNROLL for (int row = 0; row < MATRIX_GROUP; row++) {
+        f32x4 x = f4_from_i4(i4_of_bytes(b16_spread(codes, u->spread[row])));
+        x = minimum ? f4_madd(l->minimum[row], x, l->scale[row]) : f4_mul(x, l->scale[row]);
+        f4_store(values + (size_t)row * stride, x);
     }
 }
 
-static void block_bytes(const uint8_t *block, const line *l, float *values, size_t stride) {
-    for (int j = 0; j < STEPS; j++) put_step(b16_load(block + 16 * j), l, values + 4 * j, stride);
+/* `steps` of a block, four columns each: with nibbles the second half comes with the first. */
+TEMPLATE void block_unpack(code_form form, bool minimum, const uint8_t *block, uint32_t steps, const unpacker *u, const line *l,
+                           float *values, size_t stride) {
+    for (uint32_t j = 0; j < (form == CODE_4 ? STEPS / 2 : steps); j++, values += 4) {
+        u8x16 bytes = b16_load(block + 16 * j);
+        if (form == CODE_8) {
+            put_step(b16_sub(bytes, u->sign), minimum, u, l, values, stride);
+            continue;
+        }
+        put_step(b16_sub(b16_and(bytes, u->low), u->sign), minimum, u, l, values, stride);
+        put_step(b16_sub(b16_and(b16_shr(bytes, 4), u->low), u->sign), minimum, u, l, values + COLUMN_BLOCK / 2, stride);
+    }
 }
 
-static void group_integer(const matrix *m, const format *f, const uint8_t *group, float *values, size_t stride) {
-    size_t blocks = m->cols / COLUMN_BLOCK, bytes = code_block_bytes(f->form);
-    const uint8_t *scales = group + blocks * bytes;
-    for (size_t b = 0; b < blocks; b++, values += COLUMN_BLOCK) {
-        line l = line_load(f, scales + b * scale_bytes(*f));
-        if (f->form == CODE_4) block_nibbles(group + b * bytes, &l, values, stride);
-        else block_bytes(group + b * bytes, &l, values, stride);
+TEMPLATE void group_unpack(code_form form, bool minimum, const format *f, uint32_t cols, const uint8_t *group, float *values,
+                           size_t stride) {
+    const uint8_t *scales = group + code_bytes(form, cols);
+    half_constants c = half_constants_keep();
+    unpacker u = unpacker_keep(f);
+    for (uint32_t k = 0; k < cols; k += COLUMN_BLOCK, values += COLUMN_BLOCK) {
+        uint32_t steps = cols - k < COLUMN_BLOCK ? (cols - k + 3) / 4 : STEPS;
+        line l = line_load(minimum, scales, c);
+        block_unpack(form, minimum, group, steps, &u, &l, values, stride);
+        scales += scale_bytes(*f), group += code_block_bytes(form);
     }
 }
 
@@ -66,6 +86,8 @@ static void group_float(const matrix *m, const uint8_t *group, float *values, si
 void matrix_group(const matrix *m, uint32_t group, float *values, size_t stride) {
     const format *f = format_find(m->type);
     const uint8_t *data = m->data + group * matrix_group_bytes(m->type, m->cols);
-    if (f) group_integer(m, f, data, values, stride);
-    else group_float(m, data, values, stride);
+    if (!f) group_float(m, data, values, stride);
+    else if (f->form == CODE_8) group_unpack(CODE_8, false, f, m->cols, data, values, stride);
+    else if (f->minimum == MINIMUM_NONE) group_unpack(CODE_4, false, f, m->cols, data, values, stride);
+    else group_unpack(CODE_4, true, f, m->cols, data, values, stride);
 }

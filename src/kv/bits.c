@@ -29,10 +29,14 @@ uint32_t kv_run_columns(const kv_run *run) {
     return run->bits >= KV_F16 ? run->channels : (run->channels + COLUMN_BLOCK - 1) / COLUMN_BLOCK * COLUMN_BLOCK;
 }
 
-size_t kv_run_group_bytes(const kv_run *run) { return matrix_group_bytes(kv_run_type(run), kv_run_columns(run)); }
+uint32_t kv_run_kept_columns(const kv_run *run) { return run->bits >= KV_Q8 ? run->channels : kv_run_columns(run); }
+
+size_t kv_run_group_bytes(const kv_run *run) { return matrix_group_bytes(kv_run_type(run), kv_run_kept_columns(run)); }
 
 size_t kv_run_code_bytes(const kv_run *run) {
-    return (size_t)kv_run_columns(run) * (size_t)run->bits * MATRIX_GROUP / 8;
+    size_t blocks = kv_run_columns(run) / COLUMN_BLOCK, halves = run->minimum ? 2 : 1;
+    if (run->bits >= KV_F16) return (size_t)run->channels * (size_t)run->bits * MATRIX_GROUP / 8;
+    return kv_run_group_bytes(run) - blocks * halves * MATRIX_GROUP * sizeof(uint16_t);
 }
 
 /* ---- the quantizer ------------------------------------------------------------------------------------------- */

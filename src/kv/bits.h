@@ -37,10 +37,12 @@ typedef struct kv_format {
 /* Add a run of channels behind the last one; none when there are no channels. */
 void kv_format_add(kv_format *f, uint32_t channels, kv_bits bits, uint32_t group, bool minimum);
 
-/* The matrix type of a run, its columns (channels rounded up to whole blocks), bytes of one token. */
+/* The matrix type of a run; its columns as a file would hold them (codes: whole blocks), and as the cache does (codes of 8
+ * bits: as many as there are channels); bytes of MATRIX_GROUP tokens in the cache. */
 tensor_type kv_run_type(const kv_run *run);
 uint32_t kv_run_columns(const kv_run *run);
-size_t kv_run_group_bytes(const kv_run *run); /* of MATRIX_GROUP tokens */
+uint32_t kv_run_kept_columns(const kv_run *run);
+size_t kv_run_group_bytes(const kv_run *run);
 
 /* Of those bytes, what holds codes or numbers and not scales. */
 size_t kv_run_code_bytes(const kv_run *run);

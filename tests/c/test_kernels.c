@@ -191,6 +191,45 @@ static void test_single_rows(void) {
     }
 }
 
+/* Rows of bytes that fill no whole block, as a cache keeps them: the same product as with the block filled up by zeros. What
+ * lies behind the rows does not matter. */
+static void test_short_blocks(void) {
+    for (uint32_t cols = 1; cols < 96; cols += cols == 1 ? 3 : 4)
+        for (uint32_t n = 1; n <= 9; n += 4) {
+            product p;
+            uint32_t whole = (cols + COLUMN_BLOCK - 1) / COLUMN_BLOCK * COLUMN_BLOCK;
+            float row[96], group[MATRIX_GROUP * 96];
+            product_open(&p, TENSOR_Q8_0, ROWS_MAX, whole, n, 0);
+            for (uint32_t i = 0; i < n; i++)
+                for (uint32_t k = cols; k < whole; k++) p.x[(size_t)i * whole + k] = 0;
+            columns_pack(&p.c, 0, n);
+            product_multiply(&p);
+            size_t bytes = matrix_bytes(TENSOR_Q8_0, p.rows, cols);
+            matrix m = {TENSOR_Q8_0, p.rows, cols, take(bytes + MATRIX_SLACK)};
+            columns c = {p.x, n, cols, take(columns_bytes(n, cols)), whole};
+            float *y = take(n * (p.rows + 1) * sizeof *y);
+            CHECK(bytes == (size_t)groups_of(&p) * MATRIX_GROUP * ((cols + 3) / 4 * 4 + 2 * whole / COLUMN_BLOCK), "%zu bytes", bytes);
+            memset(m.data, 0, bytes);
+            for (uint32_t r = p.rows; r-- > 0;) matrix_put_row(&m, r, p.file + r * p.row_bytes);
+            columns_pack(&c, 0, n);
+            matrix_multiply(&m, &c, 0, groups_of(&p), y, p.rows + 1);
+            for (uint32_t i = 0; i < n; i++)
+                CHECK(memcmp(y + i * (p.rows + 1), p.y + i * (p.rows + 1), p.rows * sizeof *y) == 0, "%u columns, token %u of %u",
+                      (unsigned)cols, (unsigned)i, (unsigned)n);
+            for (uint32_t r = 0; r < p.rows; r++) {
+                matrix_row(&m, r, row);
+                matrix_group(&m, r / MATRIX_GROUP, group, 96);
+                CHECK(memcmp(row, p.w + (size_t)r * whole, cols * sizeof *row) == 0, "%u columns, row %u", (unsigned)cols, (unsigned)r);
+                for (uint32_t k = 0; k < cols; k++)
+                    CHECK(row[k] == group[r % MATRIX_GROUP * 96 + k], "%u columns, row %u of a group", (unsigned)cols, (unsigned)r);
+            }
+            memory_resize(m.data, 0);
+            memory_resize(c.packed, 0);
+            memory_resize(y, 0);
+            product_close(&p);
+        }
+}
+
 static void test_groups(void) {
     static const tensor_type cached[] = {TENSOR_F32, TENSOR_F16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q8_0};
     enum { STRIDE = 160 };
@@ -315,6 +354,7 @@ int main(void) {
     RUN("a row comes back as the file's values, bit for bit", test_rows);
     RUN("rows put one by one, in any order, are rows packed together", test_single_rows);
     RUN("a group of rows comes back as the file's values", test_groups);
+    RUN("rows that fill no whole block give what filled-up ones give", test_short_blocks);
     RUN("activations may lie apart", test_strides);
     RUN("results do not depend on batch or split", test_batches);
     RUN("activations can be packed in any order", test_packing_order);
