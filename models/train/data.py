@@ -3,7 +3,8 @@
     python data.py TEXTS OUT --vocab 4096
 
 writes OUT/tokenizer.json (byte-level BPE), OUT/<source>.<train|held>.bin (uint16 tokens; every document ends with
-<|endoftext|>) and OUT/sources.json, and prints the mix. Documents are held out whole: a story, a dialogue, a book.
+<|endoftext|>), OUT/sources.json and OUT/attribution.tsv (whom the picture books are by), and prints the mix. Documents
+are held out whole: a story, a dialogue, a book.
 
 Rows for training come from Rows: any row is a function of (seed, number of the row), whatever the model and however
 often the run was stopped. Some rows are recall tasks, made on the fly:
@@ -26,6 +27,7 @@ import dialogues
 END, START_TURN, END_TURN = '<|endoftext|>', '<|im_start|>', '<|im_end|>'       # tokens 0, 1, 2
 SPECIAL = [END, START_TURN, END_TURN]
 FIRST_SYMBOL = 320                               # recall tasks use context / 2 tokens from here on: short frequent pieces
+FREE = ('CC-BY', 'Public Domain')                # licences of picture books that may be used
 LEFT_OUT = {'alice.txt', 'willows.txt'}          # books that serve for evaluation
 
 # share of the text rows drawn from each source
@@ -46,19 +48,28 @@ def tiny_stories(folder):
     return [t.strip() for t in text.split(END) if len(t.strip()) > 80]
 
 
+COLLECTIONS = {'african_storybook_en': 'African Storybook', 'pratham_books_en': 'Pratham Books'}
+
+
+def story_credits(folder, name):
+    """title -> (licence, people) of one collection; a title that several stories have counts as the strictest of them."""
+    credits = {}
+    for line in open(f'{folder}/storybooks/{name}.attribution.tsv', encoding='utf8'):
+        _, title, licence, *people = (field.strip() for field in line.split('\t'))
+        if credits.get(title, (licence,))[0] in FREE:
+            credits[title] = licence, '; '.join(p for p in people if p)
+    return credits
+
+
 def story_books(folder):
-    """Picture-book stories under CC-BY; those whose attribution names another licence are left out."""
-    out = []
-    for name in ('african_storybook_en', 'pratham_books_en'):
-        free = {}
-        for line in open(f'{folder}/storybooks/{name}.attribution.tsv', encoding='utf8'):
-            fields = line.split('\t')
-            free[fields[1].strip()] = fields[2].strip() in ('CC-BY', 'Public Domain') and free.get(fields[1].strip(), True)
+    """(story, its line of attribution) of the picture books; those under other licences than FREE are left out."""
+    for name, collection in COLLECTIONS.items():
+        credits = story_credits(folder, name)
         for text in read(f'{folder}/storybooks/{name}.txt').split(END):
             title = text.strip().split('\n')[0].strip()
-            if len(text) > 80 and free.get(title, False):
-                out.append(text.strip())
-    return out
+            licence, people = credits.get(title, ('unknown', ''))
+            if len(text) > 80 and licence in FREE:
+                yield text.strip(), f'{collection}\t{title}\t{licence}\t{people}'
 
 
 def children_books(folder):
@@ -75,7 +86,7 @@ def gather(folder, seed=0):
     def split(documents, percent=2.0, key=lambda d: d):
         return {'train': [d for d in documents if not held_out(key(d), percent)],
                 'held': [d for d in documents if held_out(key(d), percent)]}
-    sources = {'tinystories': split(tiny_stories(folder), 3.0), 'storybooks': split(story_books(folder), 3.0)}
+    sources = {'tinystories': split(tiny_stories(folder), 3.0), 'storybooks': split([story for story, _ in story_books(folder)], 3.0)}
     books = split(list(children_books(folder)), 3.0, key=lambda d: d[0])
     sources['children_books'] = {part: [text for _, text in books[part]] for part in books}
     for name in ('self_dialogue', 'topical_chat'):
@@ -105,6 +116,8 @@ def build(folder, out, vocab):
     sample = (d[:20000] for parts in sources.values() for d in parts['train'][:8000])
     tokenizer = train_tokenizer(sample, vocab)
     tokenizer.save(f'{out}/tokenizer.json')
+    with open(f'{out}/attribution.tsv', 'w', encoding='utf8') as f:
+        f.writelines(sorted(line + '\n' for _, line in story_books(folder)))
     table = {}
     for name, parts in sources.items():
         table[name] = {'share': SHARES[name]}

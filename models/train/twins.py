@@ -2,6 +2,7 @@
 
     python twins.py run --data FOLDER --work FOLDER [--table small|full] [--only NAME...] [--seeds N...] [--stop-after SECONDS]
     python twins.py print [--table small|full]
+    python twins.py plot OUT.svg [--table small|full]
 
 `run` goes through the list of its table in order, skips what is finished, resumes what was stopped, and writes one small
 file a run into results/<table>/. `print` makes the Markdown table of what is there. Both tables hold the same runs; they
@@ -149,9 +150,28 @@ def print_table(a):
               f"{interval(loss)} | {ratio} | {recall[0]} % | {recall[1]} % |")
 
 
+def plot(a):
+    """Learning curves of the first seed of every run: loss, and accuracy of the two recall tasks."""
+    import matplotlib
+    matplotlib.use('svg')
+    matplotlib.rcParams['svg.hashsalt'] = 'clla'
+    import matplotlib.pyplot as plt
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout='constrained')
+    for name, runs in results(a.table).items():
+        tokens, loss, copy, look_up = zip(*runs[0]['curve'])
+        for axis, values in zip(axes, (loss, copy, look_up)):
+            axis.plot([t / 1e6 for t in tokens], values, marker='.', label=name)
+    for axis, title in zip(axes, ('loss on held-out text, nats a token', 'copying, accuracy', 'look-up, accuracy')):
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel('million tokens')
+    axes[2].legend(fontsize=7)
+    figure.savefig(a.out, metadata={'Date': None})
+
+
 def main():
     p = argparse.ArgumentParser(description='twins: the same model with other attention')
-    p.add_argument('do', choices=('run', 'print'))
+    p.add_argument('do', choices=('run', 'print', 'plot'))
+    p.add_argument('out', nargs='?', help='picture of the learning curves')
     p.add_argument('--table', choices=tuple(TABLES), default='small')
     p.add_argument('--data', help='folder made by data.py, with the vocabulary of the table')
     p.add_argument('--work', help='folder for checkpoints')
@@ -160,7 +180,7 @@ def main():
     p.add_argument('--stop-after', type=float, default=math.inf, help='seconds, all runs together')
     p.add_argument('--compile', action='store_true')
     a = p.parse_args()
-    run(a) if a.do == 'run' else print_table(a)
+    {'run': run, 'print': print_table, 'plot': plot}[a.do](a)
 
 
 if __name__ == '__main__':
