@@ -80,15 +80,20 @@ static inline i32x4 i4_select(i32x4 mask, i32x4 yes, i32x4 no) { return wasm_v12
 
 static inline u8x16 b16_load(const uint8_t *from) { return wasm_v128_load(from); }
 static inline u8x16 b16_of_bits(i32x4 a) { return a; }
+static inline i32x4 i4_of_bytes(u8x16 a) { return a; }
+static inline u8x16 b16_sub(u8x16 a, u8x16 b) { return wasm_i8x16_sub(a, b); }
 static inline u8x16 b16_splat(uint8_t a) { return wasm_u8x16_splat(a); }
 static inline u8x16 b16_and(u8x16 a, u8x16 b) { return wasm_v128_and(a, b); }
 static inline u8x16 b16_or(u8x16 a, u8x16 b) { return wasm_v128_or(a, b); }
 static inline u8x16 b16_shl(u8x16 a, int by) { return wasm_i16x8_shl(a, (uint32_t)by); } /* bits cross into the */
 static inline u8x16 b16_shr(u8x16 a, int by) { return wasm_u16x8_shr(a, (uint32_t)by); } /* byte beside: mask them */
-static inline i32x4 i4_from_bytes(u8x16 a, int quarter) { /* bytes 4 quarter .. 4 quarter + 3, 0 .. 255 each */
-    v128_t half = quarter < 2 ? wasm_u16x8_extend_low_u8x16(a) : wasm_u16x8_extend_high_u8x16(a);
-    return quarter % 2 == 0 ? wasm_u32x4_extend_low_u16x8(half) : wasm_u32x4_extend_high_u16x8(half);
-}
+
+/* Bytes of a by their numbers; 0 for numbers from 128 on. */
+#if defined(__wasm_relaxed_simd__)
+static inline u8x16 b16_spread(u8x16 a, u8x16 at) { return wasm_i8x16_relaxed_swizzle(a, at); }
+#else
+static inline u8x16 b16_spread(u8x16 a, u8x16 at) { return wasm_i8x16_swizzle(a, at); }
+#endif
 
 #if defined(__wasm_relaxed_simd__)
 
@@ -193,13 +198,17 @@ static inline u8x16 b16_load(const uint8_t *from) {
     return a;
 }
 static inline u8x16 b16_of_bits(i32x4 a) { return (u8x16)a; }
+static inline i32x4 i4_of_bytes(u8x16 a) { return (i32x4)a; }
+static inline u8x16 b16_sub(u8x16 a, u8x16 b) { return a - b; }
 static inline u8x16 b16_splat(uint8_t a) { return (u8x16){a, a, a, a, a, a, a, a, a, a, a, a, a, a, a, a}; }
 static inline u8x16 b16_and(u8x16 a, u8x16 b) { return a & b; }
 static inline u8x16 b16_or(u8x16 a, u8x16 b) { return a | b; }
 static inline u8x16 b16_shl(u8x16 a, int by) { return (u8x16)((simd_u16x8)a << by); }
 static inline u8x16 b16_shr(u8x16 a, int by) { return (u8x16)((simd_u16x8)a >> by); }
-static inline i32x4 i4_from_bytes(u8x16 a, int quarter) {
-    return (i32x4){a[4 * quarter], a[4 * quarter + 1], a[4 * quarter + 2], a[4 * quarter + 3]};
+static inline u8x16 b16_spread(u8x16 a, u8x16 at) {
+    u8x16 found = a;
+    for (int i = 0; i < 16; i++) found[i] = at[i] < 16 ? a[at[i]] : 0;
+    return found;
 }
 static inline u8x16 b16_lookup(u8x16 table, u8x16 at) {
     u8x16 found = table;
@@ -268,6 +277,15 @@ static inline i32x4 i4_keep(int32_t a) {
 static inline f32x4 f4_keep(float a) {
     volatile float kept = a;
     return f4_splat(kept);
+}
+
+/* For b16_spread: each byte of a quarter to the top of a lane, where it counts 2^24 times its signed value. */
+#define SPREAD_UNIT 0x1p-24f
+static inline u8x16 spread_keep(int quarter) {
+    volatile uint32_t first = 0x00808080u | (uint32_t)(4 * quarter) << 24;
+    int32_t lanes[4];
+    for (uint32_t k = 0; k < 4; k++) lanes[k] = (int32_t)(first + (k << 24));
+    return b16_of_bits(i4_load(lanes));
 }
 
 /* What dot_prepare takes second. */
