@@ -118,6 +118,10 @@ static void put_hyper(json *j, const hyper *h) {
         h->heads, h->kv_heads, h->key_dim, h->value_dim);
     put(j, ",\"ff_width\":%u,\"vocabulary\":%u,\"context\":%u,\"window\":%u", h->ff_width, h->vocabulary, h->context,
         h->window);
+    if (!h->kv.rank) return;
+    put(j, ",\"latent\":{\"rank\":%u,\"rope_dim\":%u,\"owner\":[", h->kv.rank, h->kv.rope_dim);
+    for (uint32_t i = 0; i < h->layers; i++) put(j, "%s%u", i ? "," : "", h->kv.owner[i]);
+    put(j, "]}");
 }
 
 size_t clla_model_info(const clla_model *model, char *text, size_t capacity) {

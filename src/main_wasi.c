@@ -2,7 +2,7 @@
  *
  *     clla complete MODEL -p TEXT [options]      write on from TEXT
  *     clla tokenize MODEL (-p TEXT | --file F)   the ids of a text; reads the file's header only
- *     clla inspect  MODEL [--ctx N --kv SPEC]    what the model is and what a context costs; header only
+ *     clla inspect  MODEL [--ctx N --kv SPEC]    what the model is and what contexts cost, by parts; header only
  *
  * With --json it prints the same objects as the command line in js/, and the exit status is the same: 0 done; 2 the
  * command line or an option is wrong; 3 a file cannot be read, is damaged or holds a model that is not supported; 4 it
@@ -269,27 +269,68 @@ static clla_status print_model(const clla_model *model, bool json, clla_error *e
     return CLLA_OK;
 }
 
-static void print_session(const clla_session_size *size, bool json) {
-    if (json)
-        printf(",\"session\":{\"cache_bytes\":%llu,\"scratch_bytes\":%llu,\"bytes_per_token\":%g}",
-               (unsigned long long)size->cache, (unsigned long long)size->scratch,
-               size->bytes_per_token);
-    else
-        printf("cache %llu bytes (%g a token), scratch %llu bytes\n", (unsigned long long)size->cache,
-               size->bytes_per_token, (unsigned long long)size->scratch);
+static double percent_of_plain(const clla_session_size *size, double bytes_per_token) {
+    return 100 * bytes_per_token / size->plain_bytes_per_token;
+}
+
+/* What a session takes at several lengths: in all, or its cache alone. */
+enum { LENGTHS = 4 };
+static const uint32_t lengths[LENGTHS] = {2048, 8192, 32768, 131072};
+
+static void print_lengths(const char *name, const clla_session_size sizes[LENGTHS], bool scratch) {
+    printf(",\"%s\":{", name);
+    for (int i = 0; i < LENGTHS; i++)
+        printf("%s\"%u\":%llu", i ? "," : "", (unsigned)lengths[i],
+               (unsigned long long)(sizes[i].cache + (scratch ? sizes[i].scratch : 0)));
+    printf("}");
+}
+
+static void print_session_json(const clla_session_size *size, const clla_session_size sizes[LENGTHS]) {
+    printf(",\"session\":{\"cache_bytes\":%llu,\"scratch_bytes\":%llu,\"bytes_per_token\":%.15g}",
+           (unsigned long long)size->cache, (unsigned long long)size->scratch, size->bytes_per_token);
+    printf(",\"kv\":\"%s\",\"bytes_per_token\":%.15g,\"mha_fp16_bytes_per_token\":%.15g,\"percent\":%.15g", size->kv,
+           size->bytes_per_token, size->plain_bytes_per_token, percent_of_plain(size, size->bytes_per_token));
+    printf(",\"components\":{\"codes\":%.15g,\"scales\":%.15g,\"rope_keys\":%.15g,\"residual\":%llu},\"storing_layers\":%u",
+           size->codes, size->scales, size->rope_keys, (unsigned long long)size->sinks, (unsigned)size->rows);
+    print_lengths("session_bytes", sizes, true);
+    print_lengths("cache_bytes", sizes, false);
+}
+
+static void print_session(const clla_session_size *size, const clla_session_size sizes[LENGTHS]) {
+    printf("cache %s: %llu bytes (%.15g a token), scratch %llu bytes\n", size->kv, (unsigned long long)size->cache,
+           size->bytes_per_token, (unsigned long long)size->scratch);
+    printf("a token: codes %.15g, scales %.15g, rope keys %.15g bytes, in %u layers: %.3g %% of multi-head attention in 16 bits\n",
+           size->codes, size->scales, size->rope_keys, (unsigned)size->rows, percent_of_plain(size, size->bytes_per_token));
+    if (size->sinks) printf("the first tokens in 16 bits: %llu bytes once\n", (unsigned long long)size->sinks);
+    for (int i = 0; i < LENGTHS; i++)
+        printf("%6u tokens: cache %llu bytes (%.3g %%), scratch %llu bytes\n", (unsigned)lengths[i],
+               (unsigned long long)sizes[i].cache, percent_of_plain(size, (double)sizes[i].cache / lengths[i]),
+               (unsigned long long)sizes[i].scratch);
+}
+
+/* The specification in `options` fits the model. */
+static clla_status measure_lengths(const clla_model *model, clla_session_options options,
+                                   clla_session_size sizes[LENGTHS], clla_error *error) {
+    clla_status status = CLLA_OK;
+    for (int i = 0; i < LENGTHS && status == CLLA_OK; i++) {
+        options.context = lengths[i];
+        status = clla_session_bytes(model, &options, &sizes[i], error);
+    }
+    return status;
 }
 
 /* A file that holds a vocabulary only has no sessions; that is an error only where a person asked for one. */
 static clla_status run_inspect(const command_line *c, clla_error *error) {
     const clla_session_options options = {.context = (uint32_t)c->ctx, .kv = c->kv};
     clla_model *model = NULL;
-    clla_session_size size = {0};
+    clla_session_size size = {0}, sizes[LENGTHS] = {{0}};
     clla_status status = load(c, true, &model, error);
     if (status == CLLA_OK) {
-        const clla_status sized = clla_session_bytes(model, &options, &size, error);
+        clla_status sized = clla_session_bytes(model, &options, &size, error);
+        if (sized == CLLA_OK) sized = measure_lengths(model, options, sizes, error);
         if (c->kv || c->ctx > 0) status = sized;
         if (status == CLLA_OK) status = print_model(model, c->json, error);
-        if (status == CLLA_OK && sized == CLLA_OK) print_session(&size, c->json);
+        if (status == CLLA_OK && sized == CLLA_OK) (c->json ? print_session_json : print_session)(&size, sizes);
         if (status == CLLA_OK && c->json) printf("}\n");
     }
     clla_model_free(model);

@@ -89,7 +89,24 @@ for (const [where, program] of Object.entries(PROGRAMS)) {
     assert.equal(half.model.architecture, 'llama');
     assert.ok(half.session.bytes_per_token > 0);
     assert.equal(full.session.bytes_per_token, 2 * half.session.bytes_per_token);
-    assert.match(start(program, ['inspect', model]).stdout, /cache \d+ bytes/);
+    assert.match(start(program, ['inspect', model]).stdout, /cache f16: \d+ bytes/);
+  });
+
+  test(`inspect tells a cache by its parts and at four lengths ${where}`, () => {
+    const report = startJson(program, ['inspect', 'tests/vectors/clla/models/sinks.gguf', '--kv', 'min']);
+    assert.equal(report.kv, 'min');
+    assert.deepEqual(report.components, { codes: 32, scales: 12, rope_keys: 16, residual: 480 });
+    assert.equal(report.bytes_per_token, 60);
+    assert.equal(report.mha_fp16_bytes_per_token, 384);
+    assert.equal(report.percent, 15.625);
+    assert.equal(report.storing_layers, 2);
+    for (const length of [2048, 8192, 32768, 131072]) {
+      assert.ok(report.cache_bytes[length] >= 60 * length + 480 && report.cache_bytes[length] < 60 * length + 480 + 256);
+      assert.ok(report.session_bytes[length] > report.cache_bytes[length]);
+    }
+    const page = start(program, ['inspect', 'tests/vectors/clla/models/sinks.gguf', '--kv', 'min']).stdout;
+    assert.match(page, /codes 32, scales 12, rope keys 16 bytes, in 2 layers: 15\.6 % of multi-head attention/);
+    assert.match(page, /^ {2}8192 tokens: cache \d+ bytes \(15\.\d %\), scratch \d+ bytes$/m);
   });
 
   test(`what goes wrong is one sentence and an exit status ${where}`, () => {

@@ -12,6 +12,8 @@ import { withModel } from './model.js';
  * @typedef {ReturnType<typeof import('./terminal.js').interrupts>} Interrupts
  */
 
+/** Tokens of the contexts whose bytes are told. */
+const LENGTHS = [2048, 8192, 32768, 131072];
 const headerOnly = { vocabularyOnly: true, threads: 1 };
 
 /** @param {string} name @param {Given} given @param {Interrupts} interrupts */
@@ -31,7 +33,9 @@ export async function inspectCommand(name, given, interrupts) {
   const { variant, context, kv } = loadOptions(given);
   await withModel(findModel(name).path, { variant, ...headerOnly }, interrupts, async (model) => {
     const session = await sessionOf(model, { context, kv });
-    process.stdout.write(given.json ? `${JSON.stringify(inspectJson(model.info, session))}\n` : page(model.info, session));
+    const lengths = session ? await lengthsOf(model, kv) : [];
+    const text = given.json ? JSON.stringify(inspectJson(model.info, session, lengths)) : page(model.info, session, lengths);
+    process.stdout.write(`${text}\n`);
   });
 }
 
@@ -44,7 +48,7 @@ async function sessionOf(model, asked) {
   const context = asked.context ?? Math.min(model.info.trainedContext, 4096);
   try {
     const size = await model.sessionBytes({ context: context || undefined, kv: asked.kv });
-    return { context, kv: asked.kv ?? 'f16', ...size };
+    return { context, ...size };
   } catch (error) {
     if (asked.context !== undefined || asked.kv !== undefined) throw error;
     return undefined;
@@ -53,8 +57,48 @@ async function sessionOf(model, asked) {
 
 /** @typedef {Awaited<ReturnType<typeof sessionOf>>} Session */
 
-/** @param {ModelInfo} info @param {Session} session */
-function inspectJson(info, session) {
+/**
+ * What sessions of several lengths take.
+ * @param {Model} model
+ * @param {string | undefined} kv
+ */
+function lengthsOf(model, kv) {
+  return Promise.all(LENGTHS.map(async (context) => ({ context, ...(await model.sessionBytes({ context, kv })) })));
+}
+
+/** @typedef {Awaited<ReturnType<typeof lengthsOf>>} Lengths */
+
+/**
+ * Of multi-head attention of the same width and depth in 16 bits.
+ * @param {{plainBytesPerToken: number}} session
+ * @param {number} bytesPerToken
+ */
+const percent = ({ plainBytesPerToken }, bytesPerToken) => (100 * bytesPerToken) / plainBytesPerToken;
+
+/** @param {NonNullable<Session>} session @param {Lengths} lengths */
+function sizesJson(session, lengths) {
+  const { codes, scales, ropeKeys, residual } = session.components;
+  return {
+    session: {
+      context: session.context,
+      kv: session.kv,
+      cache_bytes: session.cacheBytes,
+      scratch_bytes: session.scratchBytes,
+      bytes_per_token: session.bytesPerToken,
+    },
+    kv: session.kv,
+    bytes_per_token: session.bytesPerToken,
+    mha_fp16_bytes_per_token: session.plainBytesPerToken,
+    percent: percent(session, session.bytesPerToken),
+    components: { codes, scales, rope_keys: ropeKeys, residual },
+    storing_layers: session.storingLayers,
+    session_bytes: Object.fromEntries(lengths.map(({ context, cacheBytes, scratchBytes }) => [context, cacheBytes + scratchBytes])),
+    cache_bytes: Object.fromEntries(lengths.map(({ context, cacheBytes }) => [context, cacheBytes])),
+  };
+}
+
+/** @param {ModelInfo} info @param {Session} session @param {Lengths} lengths */
+function inspectJson(info, session, lengths) {
   return {
     model: {
       name: info.name,
@@ -70,24 +114,19 @@ function inspectJson(info, session) {
       kv_heads: info.kvHeads,
       key_dim: info.keyDim,
       value_dim: info.valueDim,
+      latent: info.latent && { rank: info.latent.rank, rope_dim: info.latent.ropeDim, owner: info.latent.owner },
       window: info.window,
       types: info.types,
       tokenizer: info.tokenizer,
       license: info.license,
       chat_template: info.chatTemplate,
     },
-    session: session && {
-      context: session.context,
-      kv: session.kv,
-      cache_bytes: session.cacheBytes,
-      scratch_bytes: session.scratchBytes,
-      bytes_per_token: session.bytesPerToken,
-    },
+    ...(session ? sizesJson(session, lengths) : {}),
   };
 }
 
-/** @param {ModelInfo} info @param {Session} session */
-function page(info, session) {
+/** @param {ModelInfo} info @param {Session} session @param {Lengths} lengths */
+function page(info, session, lengths) {
   const { bold } = colours(process.stdout);
   const lines = [
     bold(info.name),
@@ -97,9 +136,9 @@ function page(info, session) {
     row('vocabulary', `${formatCount(info.vocabulary)} tokens, ${[info.tokenizer.kind, info.tokenizer.pre].filter(Boolean).join(' ')}`),
     row('chat template', info.chatTemplate ? 'yes' : 'no'),
     ...(info.license ? [row('licence', info.license)] : []),
-    ...(session ? sessionRows(session) : []),
+    ...(session ? [...sessionRows(info, session), ...lengthRows(lengths)] : []),
   ];
-  return `${lines.join('\n')}\n`;
+  return lines.join('\n');
 }
 
 /** @param {string} name @param {string} value */
@@ -115,17 +154,55 @@ function weightRows(info) {
     row('parameters', formatCount(info.parameters)),
     ...types.map((line, i) => row(i === 0 ? 'tensors' : '', line)),
     row('layers', `${formatCount(info.layers)}, width ${formatCount(info.width)}, inside ${formatCount(info.feedForward)}`),
-    row('heads', `${info.heads} of ${info.keyDim}, ${info.kvHeads} for keys and values`),
+    ...attentionRows(info),
     row('context', `${formatCount(info.trainedContext)} tokens${window}`),
   ];
 }
 
-/** @param {NonNullable<Session>} session */
-function sessionRows(session) {
+/** @param {ModelInfo} info */
+function attentionRows({ heads, keyDim, kvHeads, latent }) {
+  if (!latent) return [row('heads', `${heads} of ${keyDim}, ${kvHeads} for keys and values`)];
+  const owners = new Set(latent.owner).size;
+  const rope = latent.ropeDim > 0 ? `, rope key of ${latent.ropeDim}` : ', no rope key';
+  return [
+    row('heads', `${heads} of ${keyDim}`),
+    row('latent', `${formatCount(latent.rank)} channels${rope}; ${owners} of ${latent.owner.length} layers own one`),
+  ];
+}
+
+/** @param {number} value in percent */
+const formatPercent = (value) => `${Number(value.toPrecision(3))} %`;
+
+/** @param {ModelInfo} info @param {NonNullable<Session>} session */
+function sessionRows({ layers }, session) {
+  const { codes, scales, ropeKeys, residual } = session.components;
+  const parts = { codes, scales, 'rope keys': ropeKeys };
+  const split = Object.entries(parts).filter(([, bytes]) => bytes > 0).map(([name, bytes]) => `${name} ${formatCount(bytes)}`);
+  const share = formatPercent(percent(session, session.bytesPerToken));
   return [
     colours(process.stdout).bold(`Cache ${session.kv}, ${formatCount(session.context)} tokens`),
-    row('a token', `${formatCount(session.bytesPerToken)} bytes`),
+    row('a token', `${formatCount(session.bytesPerToken)} bytes: ${split.join(', ')}`),
+    row('', `${share} of multi-head attention in 16 bits (${formatCount(session.plainBytesPerToken)} bytes)`),
+    row('a layer', `${formatCount(session.bytesPerToken / session.storingLayers)} bytes; ${session.storingLayers} of ${layers} layers store`),
+    ...(residual > 0 ? [row('first tokens', `${formatBytes(residual)} more, once, to keep them in 16 bits`)] : []),
     row('in all', `${formatBytes(session.cacheBytes)} (${formatCount(session.cacheBytes)} bytes)`),
     row('working memory', formatBytes(session.scratchBytes)),
+  ];
+}
+
+/** @param {Lengths} lengths */
+function lengthRows(lengths) {
+  const cells = (/** @type {string[]} */ ...texts) => `  ${texts.map((text, i) => text.padStart([7, 15, 12, 12, 16][i])).join('')}`;
+  return [
+    colours(process.stdout).dim(cells('tokens', 'cache', 'bytes', 'of f16 MHA', 'working memory')),
+    ...lengths.map((size) =>
+      cells(
+        formatCount(size.context),
+        formatBytes(size.cacheBytes),
+        formatCount(size.cacheBytes),
+        formatPercent(percent(size, size.cacheBytes / size.context)),
+        formatBytes(size.scratchBytes),
+      ),
+    ),
   ];
 }

@@ -38,7 +38,8 @@ test('a chat keeps its messages and continues from its cache', () =>
     assert.equal(chat.usage.cachedTokens, usage.cachedTokens);
     assert.ok(chat.usage.contextUsed > promptIds.length);
     assert.equal(chat.usage.contextSize, 512);
-    assert.equal(chat.usage.kvBytesPerToken, chat.usage.plainKvBytesPerToken);
+    assert.equal(chat.usage.kvBytesPerToken, 2 * 2 * 2 * 4 * 16); // layers, keys and values, bytes, heads, width
+    assert.equal(chat.usage.plainKvBytesPerToken, 2 * 2 * 2 * 128); // with as many heads for keys as for queries
     assert.ok(chat.usage.kvBytes >= 512 * chat.usage.kvBytesPerToken);
   }));
 

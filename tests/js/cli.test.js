@@ -5,25 +5,10 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { golden, inFolder, root, smollm, tiny, withModel, withoutSmollm } from './helpers.js';
+import { clla, cllaJson, golden, inFolder, root, smollm, tiny, withModel, withoutSmollm } from './helpers.js';
 
 const ONCE = golden[1];
 const cli = path.join(root, 'js/cli.js');
-
-/** @param {string[]} args @param {{input?: string, env?: Record<string, string>}} [options] */
-function clla(args, { input = '', env } = {}) {
-  const made = spawnSync(process.execPath, [cli, ...args], { encoding: 'utf8', input, maxBuffer: 1 << 26, env: { ...process.env, ...env } });
-  if (made.error) throw made.error;
-  return { status: made.status, stdout: made.stdout, stderr: made.stderr };
-}
-
-/** @param {string[]} args @param {{input?: string}} [options] */
-function cllaJson(args, options) {
-  const { status, stdout, stderr } = clla([...args, '--json'], options);
-  assert.equal(status, 0, stderr);
-  assert.equal(stdout.trimEnd().split('\n').length, 1, 'one line');
-  return JSON.parse(stdout);
-}
 
 /** @param {number} status @param {RegExp} sentence @param {string[]} args */
 function fails(status, sentence, ...args) {
@@ -103,21 +88,6 @@ test('tokenize prints ids, a line each, or as JSON', () => {
   assert.ok(cllaJson(['tokenize', tiny, '-p', '<|end_story|>']).ids.length > 1);
   assert.equal(clla(['tokenize', tiny, '-p', ONCE.prompt]).stdout, ONCE.prompt_ids.slice(1).map((id) => `${id}\n`).join(''));
   assert.deepEqual(cllaJson(['tokenize', tiny], { input: ONCE.prompt }).ids, ONCE.prompt_ids.slice(1));
-});
-
-test('inspect tells shapes, bytes by type and what a context takes', () => {
-  const { model, session } = cllaJson(['inspect', tiny, '--ctx', '100', '--kv', 'f32']);
-  assert.equal(model.parameters, 656_000);
-  assert.equal(model.context, 512);
-  assert.equal(model.types.F16.bytes, 1_310_720);
-  assert.equal(session.bytes_per_token, 1024);
-  assert.equal(session.context, 100);
-  assert.equal(session.kv, 'f32');
-  assert.ok(session.cache_bytes >= 100 * 1024 && session.scratch_bytes > 0);
-  const page = clla(['inspect', tiny]).stdout;
-  assert.match(page, /architecture +llama\n/);
-  assert.match(page, /Cache f16, 512 tokens\n +a token +512 bytes\n/);
-  assert.ok(page.split('\n').every((line) => line.length <= 80), 'fits 80 columns');
 });
 
 test('perplexity scores the second half of every chunk and lists all', () =>

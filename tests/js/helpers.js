@@ -2,6 +2,7 @@
 // folders, and ways to look at a failure.
 
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import path from 'node:path';
@@ -62,6 +63,26 @@ export async function inFolder(work) {
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/**
+ * The command line, run to its end.
+ * @param {string[]} args
+ * @param {{input?: string, env?: Record<string, string>}} [options]
+ */
+export function clla(args, { input = '', env } = {}) {
+  const cli = path.join(root, 'js/cli.js');
+  const made = spawnSync(process.execPath, [cli, ...args], { encoding: 'utf8', input, maxBuffer: 1 << 26, env: { ...process.env, ...env } });
+  if (made.error) throw made.error;
+  return { status: made.status, stdout: made.stdout, stderr: made.stderr };
+}
+
+/** The same with --json. @param {string[]} args @param {{input?: string}} [options] */
+export function cllaJson(args, options) {
+  const { status, stdout, stderr } = clla([...args, '--json'], options);
+  assert.equal(status, 0, stderr);
+  assert.equal(stdout.trimEnd().split('\n').length, 1, 'one line');
+  return JSON.parse(stdout);
 }
 
 /** @param {AsyncIterable<string>} reply */
