@@ -26,6 +26,9 @@ function openEngine(module) {
   /** @param {number} i */
   const number = (i) => new Float64Array(memory.buffer, numbersAt, 16)[i];
 
+  /** @param {number} count of the first numbers */
+  const numbers = (count) => Array.from(new Float64Array(memory.buffer, numbersAt, count));
+
   /** @param {number} address of a zero-terminated text */
   function textAt(address) {
     const heap = new Uint8Array(memory.buffer, address >>> 0);
@@ -72,7 +75,7 @@ function openEngine(module) {
   /** @param {ArrayLike<number>} values of the block of numbers */
   const writeNumbers = (values) => new Float64Array(memory.buffer, numbersAt, 16).set(values);
 
-  return { module, memory, engine, check, number, bytes, ids, readText, writeName, writeIds, writeNumbers };
+  return { module, memory, engine, check, number, numbers, bytes, ids, readText, writeName, writeIds, writeNumbers };
 }
 
 /** @typedef {ReturnType<typeof openEngine>} Engine */
@@ -128,13 +131,14 @@ function texts({ module, engine, check, number, bytes, ids, readText, writeIds }
 }
 
 /** Timelines of tokens. @param {Engine} engine */
-function sessions({ module, engine, check, number, bytes, writeName, writeIds }) {
+function sessions({ module, engine, check, number, numbers, bytes, readText, writeName, writeIds }) {
   return {
     /** @param {number} context @param {string} kv @param {number} [logitsMax] */
     sessionBytes(context, kv, logitsMax = 1) {
       writeName(kv);
       check(module._wasm_session_bytes(engine, context, logitsMax));
-      return { cache: number(0), scratch: number(1), perToken: number(2) };
+      const [cache, scratch, perToken, codes, scales, ropeKeys, sinks, plainPerToken, rows, size] = numbers(10);
+      return { cache, scratch, perToken, codes, scales, ropeKeys, sinks, plainPerToken, rows, kv: readText(size) };
     },
 
     /** @param {number} context @param {string} kv @param {number} [logitsMax] */
@@ -184,6 +188,51 @@ function sessions({ module, engine, check, number, bytes, writeName, writeIds })
       const copy = bytes(count * 4).slice();
       return new Float32Array(copy.buffer, copy.byteOffset, count);
     },
+  };
+}
+
+/** Sessions to files and back. @param {Engine} engine */
+function files({ module, engine, check, number, bytes, writeName }) {
+  return {
+    /** @param {number} session @param {Uint8Array} note travels along */
+    saverCreate(session, note) {
+      bytes(note.length).set(note);
+      check(module._wasm_saver_create(engine, session, note.length));
+      return { saver: number(0), size: number(1) };
+    },
+
+    /** @param {number} saver @returns {Uint8Array} the next bytes of the file, a copy; none at its end */
+    saverRead(saver) {
+      check(module._wasm_saver_read(engine, saver, PIECE_BYTES));
+      return bytes(number(0)).slice();
+    },
+
+    /** @param {number} saver */
+    saverFree: (saver) => module._wasm_saver_free(saver),
+
+    /** @param {number} context @param {string} kv 0 and '': what the file has */
+    restorerCreate(context, kv) {
+      writeName(kv);
+      check(module._wasm_restorer_create(engine, context));
+      return number(0);
+    },
+
+    /** @param {number} restorer @param {Uint8Array} piece the next bytes of the file */
+    restorerFeed(restorer, piece) {
+      bytes(piece.length).set(piece);
+      check(module._wasm_restorer_feed(engine, restorer, piece.length));
+    },
+
+    /** All bytes are fed. @param {number} restorer */
+    restorerFinish(restorer) {
+      check(module._wasm_restorer_finish(engine, restorer));
+      const [session, kvSize, noteSize] = [number(0), number(1), number(2)];
+      const both = bytes(kvSize + noteSize).slice();
+      return { session, kv: decoder.decode(both.subarray(0, kvSize)), note: both.slice(kvSize) };
+    },
+
+    /** @param {number} restorer */
+    restorerFree: (restorer) => module._wasm_restorer_free(restorer),
   };
 }
 
@@ -243,6 +292,7 @@ export function bind(module) {
     ...loading(opened),
     ...texts(opened),
     ...sessions(opened),
+    ...files(opened),
     ...replies(opened),
 
     memory() {

@@ -2,10 +2,11 @@
 // fits is used again, whether a chat continues, is edited, retried or forked.
 
 import { CllaError } from './errors.js';
-import { CHAT, SEND, checkOptions, checkText } from './options.js';
+import { CHAT, RESTORE, SAVE, SEND, checkOptions, checkText } from './options.js';
 import { startReply } from './reply.js';
 import { chatPrompt } from './template.js';
 import { promptIds } from './prompt.js';
+import { restoreSession, saveSession } from './saved.js';
 
 /**
  * @typedef {import('./types.d.ts').ChatEntry} ChatEntry
@@ -16,6 +17,7 @@ import { promptIds } from './prompt.js';
  * @typedef {import('./types.d.ts').Generated} Generated
  * @typedef {import('./types.d.ts').SessionFacts} SessionFacts
  * @typedef {import('./types.d.ts').Runtime} Runtime
+ * @typedef {import('./types.d.ts').CacheFacts} CacheFacts
  */
 
 /**
@@ -28,24 +30,42 @@ export function createChat(runtime, options) {
   runtime.renderer.prepare();
   /** @type {ChatEntry[]} */
   const entries = system === undefined ? [] : [{ role: 'system', content: system }];
-  return chatOver(runtime, { sampling: sampling ?? {}, template }, entries, undefined);
+  return chatOver(runtime, { sampling: sampling ?? {}, template }, entries);
+}
+
+/**
+ * A chat from a file, with the session that was saved.
+ * @param {Runtime} runtime
+ * @param {import('./types.d.ts').ModelSource} file
+ * @param {{signal?: AbortSignal, sampling?: import('./types.d.ts').Sampling}} [options]
+ * @returns {Promise<Chat>}
+ */
+export async function restoreChat(runtime, file, options) {
+  const { signal, sampling } = checkOptions('restore', options, RESTORE);
+  const { session, length, cache, note } = await restoreSession(runtime, file, signal);
+  const { messages, template, seed, attempt } = note;
+  runtime.renderer.prepare();
+  const settings = { sampling: { ...note.sampling, seed, ...sampling }, template };
+  return chatOver(runtime, settings, messages, { session: Promise.resolve(session), attempt, cache, length });
 }
 
 /**
  * @param {Runtime} runtime
  * @param {{sampling: import('./types.d.ts').CheckedSampling, template?: string}} settings
  * @param {ChatEntry[]} entries owned by the chat
- * @param {Promise<SessionFacts> | undefined} session undefined: taken when first needed
+ * @param {{session?: Promise<SessionFacts>, attempt?: number, cache?: CacheFacts, length?: number}} [from] what there is
+ *   already; a session is taken when first needed otherwise
  * @returns {Chat}
  */
-function chatOver(runtime, settings, entries, session) {
-  const baseSeed = settings.sampling.seed ?? runtime.randomSeed();
-  let attempt = 0; // a retry draws anew
+function chatOver(runtime, settings, entries, { session, attempt = 0, cache = runtime.cacheFacts, length = 0 } = {}) {
+  const baseSeed = settings.sampling.seed ?? runtime.randomSeed(); // a retry is another attempt, which draws anew
   let closed = false;
+  /** Until the session may change again. @type {Promise<unknown>} */
+  let saving = Promise.resolve();
   /** @type {{reply: Reply, live: boolean} | undefined} */
   let running;
   /** @type {Pick<Generated, 'contextUsed' | 'cachedTokens'>} */
-  let last = { contextUsed: 0, cachedTokens: 0 };
+  let last = { contextUsed: length, cachedTokens: 0 };
 
   function checkOpen() {
     if (closed) throw new CllaError('CLOSED', 'this chat was closed');
@@ -81,7 +101,7 @@ function chatOver(runtime, settings, entries, session) {
     const asked = entries.map((entry) => ({ ...entry }));
     own.reply = startReply(async (signal, show) => {
       try {
-        await previous;
+        await Promise.all([previous, saving]);
         const result = await runtime.generate({
           prompt: () => prompt(asked),
           session: ownSession,
@@ -127,7 +147,7 @@ function chatOver(runtime, settings, entries, session) {
     },
 
     get usage() {
-      return { ...runtime.cacheFacts, ...last };
+      return { ...cache, ...last };
     },
 
     send(text, options) {
@@ -169,13 +189,25 @@ function chatOver(runtime, settings, entries, session) {
       checkOpen();
       const forked = session?.then((own) => runtime.forkSession(own));
       forked?.catch(() => {});
-      return chatOver(runtime, { ...settings, sampling: { ...settings.sampling, seed: baseSeed } }, [...entries], forked);
+      const own = { ...settings, sampling: { ...settings.sampling, seed: baseSeed } };
+      return chatOver(runtime, own, [...entries], { session: forked, cache, length: last.contextUsed });
+    },
+
+    async save(options) {
+      checkOpen();
+      const { signal } = checkOptions('save', options, SAVE);
+      if (running) throw new CllaError('BUSY', 'this chat is still writing its last reply');
+      const { sampling, template } = settings;
+      const note = { messages: entries.map((entry) => ({ ...entry })), sampling, template, seed: baseSeed, attempt };
+      const file = saving.then(async () => saveSession(runtime, await ownSession(), note, signal));
+      saving = file.catch(() => {});
+      return file;
     },
 
     async close() {
       if (closed) return;
       closed = true;
-      await dropRunning();
+      await Promise.all([dropRunning(), saving]);
       if (session) await session.then(runtime.returnSession, () => {});
     },
   };

@@ -9,6 +9,7 @@ import {
   MODEL_OPTIONS,
   PROMPT_OPTIONS,
   REPLY_OPTIONS,
+  RESUME_OPTION,
   SAMPLING_OPTIONS,
   SYSTEM_OPTION,
   TIMINGS_OPTION,
@@ -34,6 +35,7 @@ const EXIT_CODES = {
   BAD_TEMPLATE: 3,
   CONTEXT_FULL: 4,
   OUT_OF_MEMORY: 4,
+  OTHER_MODEL: 3,
   ABORTED: 130,
 };
 
@@ -70,7 +72,16 @@ const commands = [
   command(
     'chat [model]',
     'talk with a model',
-    [...PROMPT_OPTIONS, SYSTEM_OPTION, ...MODEL_OPTIONS, ...SAMPLING_OPTIONS, ...REPLY_OPTIONS, JSON_OPTION, TIMINGS_OPTION],
+    [
+      ...PROMPT_OPTIONS,
+      SYSTEM_OPTION,
+      RESUME_OPTION,
+      ...MODEL_OPTIONS,
+      ...SAMPLING_OPTIONS,
+      ...REPLY_OPTIONS,
+      JSON_OPTION,
+      TIMINGS_OPTION,
+    ],
     chatCommand,
   ),
   command(

@@ -13,6 +13,7 @@
 //   CONTEXT_FULL              the prompt is longer than the context; both numbers are told
 //   BAD_KV_SPEC               the cache specification is not valid
 //   ABORTED                   the caller's signal stopped it
+//   OTHER_MODEL               the file was saved with another model
 //   NOT_READABLE              the source cannot be opened or read
 //   BAD_TEMPLATE              the model's chat template throws, never ends or grows without bound
 //   BUSY                      this chat is still writing its last reply

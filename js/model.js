@@ -4,7 +4,7 @@ import { CllaError } from './errors.js';
 import { COMPUTE, TOKENIZE } from './protocol.js';
 import { COMPLETE, LOAD, SCORE, TEXT, checkIds, checkOptions, checkText } from './options.js';
 import { startReply } from './reply.js';
-import { createChat } from './chat.js';
+import { createChat, restoreChat } from './chat.js';
 
 /**
  * @typedef {import('./types.d.ts').Model} Model
@@ -37,6 +37,7 @@ function describe({ facts, build, session }) {
     kvHeads: info.kv_heads,
     keyDim: info.key_dim,
     valueDim: info.value_dim,
+    latent: info.latent && { rank: info.latent.rank, ropeDim: info.latent.rope_dim, owner: info.latent.owner },
     window: info.window,
     types: info.types,
     tokenizer: { kind: info.tokenizer.kind, pre: info.tokenizer.pre, addsBos: info.tokenizer.wants_bos },
@@ -98,6 +99,20 @@ async function score(runtime, ids, options) {
 }
 
 /**
+ * @param {import('./types.d.ts').SessionNumbers} n
+ * @returns {import('./types.d.ts').SessionSize}
+ */
+const sessionSize = (n) => ({
+  kv: n.kv,
+  cacheBytes: n.cache,
+  scratchBytes: n.scratch,
+  bytesPerToken: n.perToken,
+  components: { codes: n.codes, scales: n.scales, ropeKeys: n.ropeKeys, residual: n.sinks },
+  plainBytesPerToken: n.plainPerToken,
+  storingLayers: n.rows,
+});
+
+/**
  * @param {Runtime} runtime
  * @param {Loaded} loaded
  * @returns {Model}
@@ -109,6 +124,11 @@ export function createModel(runtime, loaded) {
     chat(options) {
       runtime.checkOpen();
       return createChat(runtime, options);
+    },
+
+    async restore(file, options) {
+      runtime.checkOpen();
+      return restoreChat(runtime, file, options);
     },
 
     complete(prompt, options) {
@@ -137,8 +157,7 @@ export function createModel(runtime, loaded) {
     async sessionBytes(options) {
       runtime.checkOpen();
       const { context = 0, kv = '' } = checkOptions('sessionBytes', options, { context: LOAD.context, kv: LOAD.kv });
-      const { cache, scratch, perToken } = await runtime.call(COMPUTE.SESSION_BYTES, { context, kv });
-      return { cacheBytes: cache, scratchBytes: scratch, bytesPerToken: perToken };
+      return sessionSize(await runtime.call(COMPUTE.SESSION_BYTES, { context, kv }));
     },
 
     async memory() {

@@ -111,6 +111,10 @@ export const COMPLETE = { ...SEND, special: typed('boolean'), bos: typed('boolea
 /** Of model.chat(). */
 export const CHAT = { system: typed('string'), sampling, template: typed('string') };
 
+/** Of chat.save() and model.restore(). */
+export const SAVE = { signal };
+export const RESTORE = { signal, sampling };
+
 /** Of model.tokenize() and model.detokenize(). */
 export const TEXT = { bos: typed('boolean'), special: typed('boolean') };
 

@@ -24,6 +24,20 @@ export const COMPUTE = /** @type {const} */ ({
   SESSION_FORK: 'sessionFork',
   /** { session } */
   SESSION_FREE: 'sessionFree',
+  /** { session, note } -> { saver, size }: begin to save it; it must not change meanwhile. note: bytes that go along. */
+  SAVE_BEGIN: 'saveBegin',
+  /** { saver } -> Uint8Array: the next bytes of the file; none at its end. */
+  SAVE_READ: 'saveRead',
+  /** { saver }: done, or given up. */
+  SAVE_END: 'saveEnd',
+  /** { context, kv } -> { restorer }: a session from a file; 0 and '' mean what the file has. */
+  RESTORE_BEGIN: 'restoreBegin',
+  /** { restorer, bytes }: the next bytes of the file. */
+  RESTORE_FEED: 'restoreFeed',
+  /** { restorer } -> { session, context, length, kv, note }: all bytes were fed. */
+  RESTORE_FINISH: 'restoreFinish',
+  /** { restorer }: done, or given up. */
+  RESTORE_END: 'restoreEnd',
   /** { session, ids, sampling, maxTokens, stop, ignoreEos, logprobs } -> Generated; cancellable;
    *  events { prefill: { done, total } } and { text }. */
   GENERATE: 'generate',

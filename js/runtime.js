@@ -40,7 +40,8 @@ export async function createRuntime(worker, { facts: { info }, wanted, session, 
     randomSeed: () => crypto.getRandomValues(new Uint32Array(1))[0],
     cacheFacts: await cacheFacts(worker, wanted, session),
     tokenize: (texts) => worker.call(COMPUTE.TOKENIZE, { texts }),
-    forkSession: (own) => worker.call(COMPUTE.SESSION_FORK, { session: own.session }),
+    cacheFactsOf: (kv, own) => cacheFacts(worker, { kv }, own),
+    forkSession: async (own) => ({ ...(await worker.call(COMPUTE.SESSION_FORK, { session: own.session })), restored: own.restored }),
     generate: (request) => generate(worker, request, loadMs),
 
     template: (source) => ({
@@ -61,8 +62,14 @@ export async function createRuntime(worker, { facts: { info }, wanted, session, 
 
     async returnSession(own) {
       if (closed) return;
-      if (spare) await worker.call(COMPUTE.SESSION_FREE, { session: own.session });
+      if (spare || own.restored) await worker.call(COMPUTE.SESSION_FREE, { session: own.session });
       else spare = own;
+    },
+
+    async dropSpare() {
+      const own = spare;
+      spare = undefined;
+      if (own) await worker.call(COMPUTE.SESSION_FREE, { session: own.session });
     },
 
     async close() {
@@ -136,6 +143,5 @@ async function cacheFacts(worker, { kv }, session) {
   if (!session) return { contextSize: 0, kvBytes: 0, kvBytesPerToken: 0, plainKvBytesPerToken: 0 };
   const { context } = session;
   const own = await worker.call(COMPUTE.SESSION_BYTES, { context, kv });
-  const plain = await worker.call(COMPUTE.SESSION_BYTES, { context, kv: 'f16' });
-  return { contextSize: context, kvBytes: own.cache, kvBytesPerToken: own.perToken, plainKvBytesPerToken: plain.perToken };
+  return { contextSize: context, kvBytes: own.cache, kvBytesPerToken: own.perToken, plainKvBytesPerToken: own.plainPerToken };
 }

@@ -4,7 +4,7 @@
 // iterated here and sent over in pieces (partsOf). A file named NAME-00001-of-0000N.gguf stands for all N of them.
 
 import { open, stat } from 'node:fs/promises';
-import { readSync } from 'node:fs';
+import { createReadStream, readSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { CllaError } from './errors.js';
 
@@ -83,6 +83,18 @@ export async function readParts(path, buffer, take) {
     } finally {
       await file.close();
     }
+  }
+}
+
+/**
+ * The bytes of one file in pieces.
+ * @param {string} path
+ */
+export async function* fileStream(path) {
+  try {
+    yield* createReadStream(path, { highWaterMark: PIECE_BYTES });
+  } catch (error) {
+    throw notReadable(path, error);
   }
 }
 

@@ -14,6 +14,7 @@ export type CllaErrorCode =
   | 'CONTEXT_FULL'
   | 'BAD_KV_SPEC'
   | 'ABORTED'
+  | 'OTHER_MODEL'
   | 'NOT_READABLE'
   | 'BAD_TEMPLATE'
   | 'BUSY'
@@ -51,7 +52,8 @@ export interface LoadOptions {
   signal?: AbortSignal;
   /** Tokens that a chat can hold. Default: what the model was trained for, at most 4096. */
   context?: number | 'auto';
-  /** Cache specification: "f32", "f16" (default), "q8". */
+  /** Cache specification: "f32", "f16", "q8", "q4", "clla" (latents as the model was trained), or items such as
+   *  "bits=4,min,sinks=4" joined by commas; see src/kv/spec.h. Default: "clla" where the model has latents, else "f16". */
   kv?: string;
   /** Default: one for each core, at most 8. */
   threads?: number | 'auto';
@@ -163,6 +165,7 @@ export interface Chat {
     cachedTokens: number;
     kvBytes: number;
     kvBytesPerToken: number;
+    /** Of multi-head attention of the same width and depth in 16 bits. */
     plainKvBytesPerToken: number;
   };
   send(text: string, options?: SendOptions): Reply;
@@ -173,6 +176,9 @@ export interface Chat {
   edit(i: number, text: string, options?: SendOptions): Reply | undefined;
   /** A second chat that goes on from the same messages, with a cache of its own. */
   fork(): Chat;
+  /** All of it as a file: messages, settings, and the cache, so that model.restore() needs no prefill. What is sent
+   *  meanwhile waits. BUSY while a reply is being written. */
+  save(options?: { signal?: AbortSignal }): Promise<Blob>;
   close(): Promise<void>;
 }
 
@@ -194,6 +200,8 @@ export interface ModelInfo {
   kvHeads: number;
   keyDim: number;
   valueDim: number;
+  /** Where layers store latents: their channels, those of the rope key beside them, and whose each layer reads. */
+  latent: { rank: number; ropeDim: number; owner: number[] } | undefined;
   /** Sliding window of the layers that have one; 0: none. */
   window: number;
   types: Record<string, { tensors: number; bytes: number }>;
@@ -206,9 +214,36 @@ export interface ModelInfo {
   reasons: string[];
 }
 
+/** What a session takes, in bytes. */
+export interface SessionSize {
+  /** The cache specification in its short form. */
+  kv: string;
+  /** All that grows with the context, and the sinks; all that does not. */
+  cacheBytes: number;
+  scratchBytes: number;
+  /** Of the cache, over all layers; the sum of codes, scales and ropeKeys. */
+  bytesPerToken: number;
+  components: {
+    /** Numbers of keys and values, or of latents; scales and minima; numbers of rope keys: each for one token. */
+    codes: number;
+    scales: number;
+    ropeKeys: number;
+    /** In all: the first tokens in 16 bits, where the specification keeps some. */
+    residual: number;
+  };
+  /** Of multi-head attention of the same width and depth in 16 bits. */
+  plainBytesPerToken: number;
+  /** Layers that store; the others read one of theirs. */
+  storingLayers: number;
+}
+
 export interface Model {
   readonly info: ModelInfo;
   chat(options?: ChatOptions): Chat;
+  /** A chat that was saved with the same model, by any build of the engine. Its context and cache are the file's unless
+   *  load() was told others; `sampling` takes the place of what was saved. The file is refused as OTHER_MODEL,
+   *  BAD_KV_SPEC, CONTEXT_FULL, UNSUPPORTED_VERSION (it is newer), TRUNCATED_FILE or BAD_FILE (it is damaged). */
+  restore(file: ModelSource, options?: { signal?: AbortSignal; sampling?: Sampling }): Promise<Chat>;
   /** Go on writing from a text or from ids. */
   complete(prompt: string | ArrayLike<number>, options?: CompleteOptions): Reply;
   /** Log-probability of each id but the first, given those before it. */
@@ -223,7 +258,7 @@ export interface Model {
   sessionBytes(options?: {
     context?: number;
     kv?: string;
-  }): Promise<{ cacheBytes: number; scratchBytes: number; bytesPerToken: number }>;
+  }): Promise<SessionSize>;
   /** Wasm memory, what is allocated in it, the most that ever was. */
   memory(): Promise<{ memoryBytes: number; usedBytes: number; peakBytes: number }>;
   /** Ends the worker and frees everything; replies under way fail with CLOSED. */
@@ -270,9 +305,42 @@ export interface SamplerNumbers {
   bias: [number, number][];
 }
 
+/** What the engine tells of a session's size: see SessionSize. */
+export interface SessionNumbers {
+  cache: number;
+  scratch: number;
+  perToken: number;
+  codes: number;
+  scales: number;
+  ropeKeys: number;
+  sinks: number;
+  plainPerToken: number;
+  rows: number;
+  kv: string;
+}
+
 export interface SessionFacts {
   session: number;
   context: number;
+  /** It came from a file: its context and cache may be other than those of new ones. */
+  restored?: boolean;
+}
+
+/** What a session's cache takes, and what a plain one would. */
+export interface CacheFacts {
+  contextSize: number;
+  kvBytes: number;
+  kvBytesPerToken: number;
+  plainKvBytesPerToken: number;
+}
+
+/** What a chat is besides its cache; `seed` and `attempt` decide what will be drawn. */
+export interface ChatNote {
+  messages: ChatEntry[];
+  sampling: CheckedSampling;
+  template?: string;
+  seed: number;
+  attempt: number;
 }
 
 export interface GenerateParams {
@@ -322,7 +390,9 @@ export interface Runtime {
   };
   wanted: { context: number; kv: string };
   bos: number;
-  cacheFacts: { contextSize: number; kvBytes: number; kvBytesPerToken: number; plainKvBytesPerToken: number };
+  cacheFacts: CacheFacts;
+  /** Of a session with this specification. */
+  cacheFactsOf(kv: string, session: SessionFacts): Promise<CacheFacts>;
   randomSeed(): number;
   tokenize(texts: { text: string; flags: number }[]): Promise<number[][]>;
   template(source?: string): { source: string; bos: string; eos: string };
@@ -330,6 +400,8 @@ export interface Runtime {
   checkOpen(): void;
   takeSession(): Promise<SessionFacts>;
   returnSession(session: SessionFacts): Promise<void>;
+  /** Make room: free the session that nobody uses. */
+  dropSpare(): Promise<void>;
   forkSession(session: SessionFacts): Promise<SessionFacts>;
   close(): Promise<void>;
 }

@@ -112,6 +112,28 @@ serve(parentEndpoint(), {
     engine.sessionFree(session);
   },
 
+  /** @param {{session: number, note: Uint8Array}} params */
+  [COMPUTE.SAVE_BEGIN]: ({ session, note }) => engine.saverCreate(session, note),
+  /** @param {{saver: number}} params */
+  [COMPUTE.SAVE_READ]: ({ saver }) => engine.saverRead(saver),
+  /** @param {{saver: number}} params */
+  [COMPUTE.SAVE_END]: ({ saver }) => engine.saverFree(saver),
+
+  /** @param {{context: number, kv: string}} params */
+  [COMPUTE.RESTORE_BEGIN]: ({ context, kv }) => ({ restorer: engine.restorerCreate(context, kv) }),
+  /** @param {{restorer: number, bytes: Uint8Array}} params */
+  [COMPUTE.RESTORE_FEED]: ({ restorer, bytes }) => engine.restorerFeed(restorer, bytes),
+
+  /** @param {{restorer: number}} params */
+  [COMPUTE.RESTORE_FINISH]({ restorer }) {
+    const { session, kv, note } = engine.restorerFinish(restorer);
+    const made = { context: engine.sessionContext(session), kv };
+    return { ...keepSession(session, made), length: engine.sessionLength(session), kv, note };
+  },
+
+  /** @param {{restorer: number}} params */
+  [COMPUTE.RESTORE_END]: ({ restorer }) => engine.restorerFree(restorer),
+
   [COMPUTE.GENERATE]: (params, call) => generate(engine, params, call),
   [COMPUTE.SCORE]: (params, call) => score(engine, params, call),
   [COMPUTE.MEMORY]: () => engine.memory(),

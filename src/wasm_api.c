@@ -210,15 +210,22 @@ static int session_wrap(wasm_engine *e, clla_session *session) {
     return CLLA_OK;
 }
 
-/* numbers: bytes of the cache, of everything else, of the cache for each token. */
+/* numbers: bytes of the cache and of everything else; for each token those of the cache, of its codes, scales and rope
+ * keys; those of the sinks; for each token of a plain cache; layers that store; the length of the specification in its
+ * short form, which is in the byte buffer. */
 CLLA_EXPORT int wasm_session_bytes(wasm_engine *e, uint32_t context, uint32_t logits_max) {
     const clla_session_options options = session_options(e, context, logits_max);
     clla_session_size size = {0};
     const clla_status status = clla_session_bytes(e->model, &options, &size, &e->error);
-    e->numbers[0] = (double)size.cache;
-    e->numbers[1] = (double)size.scratch;
-    e->numbers[2] = (double)size.bytes_per_token;
-    return (int)status;
+    if (status != CLLA_OK) return (int)status;
+    if (!reserve_bytes(e, sizeof size.kv)) return (int)no_room(e, "the cache specification", sizeof size.kv);
+    memcpy(e->bytes, size.kv, sizeof size.kv);
+    const double numbers[] = {(double)size.cache,  (double)size.scratch, size.bytes_per_token,
+                              size.codes,          size.scales,          size.rope_keys,
+                              (double)size.sinks,  size.plain_bytes_per_token,
+                              (double)size.rows,   (double)strlen(size.kv)};
+    memcpy(e->numbers, numbers, sizeof numbers);
+    return CLLA_OK;
 }
 
 /* numbers: the handle. */
@@ -281,6 +288,67 @@ CLLA_EXPORT int wasm_session_score(wasm_engine *e, wasm_session *s, size_t begin
     }
     return CLLA_OK;
 }
+
+/* ---- saving and restoring ------------------------------------------------------------------------------------ */
+
+/* A saver of the session; the `note_size` bytes in the byte buffer travel along. numbers: its handle, bytes of the file. */
+CLLA_EXPORT int wasm_saver_create(wasm_engine *e, const wasm_session *s, size_t note_size) {
+    const clla_save_options options = {.note = e->bytes, .note_size = note_size};
+    clla_saver *saver = NULL;
+    const clla_status status = clla_saver_create(s->session, &options, &saver, &e->error);
+    if (status != CLLA_OK) return (int)status;
+    e->numbers[0] = address(saver);
+    e->numbers[1] = (double)clla_saver_bytes(saver);
+    return CLLA_OK;
+}
+
+/* bytes: the next ones of the file, at most `capacity`. numbers: how many; 0 at its end. */
+CLLA_EXPORT int wasm_saver_read(wasm_engine *e, clla_saver *saver, size_t capacity) {
+    size_t size = 0;
+    if (!reserve_bytes(e, capacity)) return (int)no_room(e, "a piece of a file", capacity);
+    const clla_status status = clla_saver_read(saver, e->bytes, capacity, &size, &e->error);
+    e->numbers[0] = (double)size;
+    return (int)status;
+}
+
+CLLA_EXPORT void wasm_saver_free(clla_saver *saver) { clla_saver_free(saver); }
+
+/* A restorer; the specification stands in the byte buffer as for a session. numbers: its handle. */
+CLLA_EXPORT int wasm_restorer_create(wasm_engine *e, uint32_t context) {
+    const clla_session_options options = session_options(e, context, 1);
+    clla_restorer *restorer = NULL;
+    const clla_status status = clla_restorer_create(e->model, &options, &restorer, &e->error);
+    e->numbers[0] = address(restorer);
+    return (int)status;
+}
+
+/* The next `size` bytes of the file are in the byte buffer. */
+CLLA_EXPORT int wasm_restorer_feed(wasm_engine *e, clla_restorer *restorer, size_t size) {
+    return (int)clla_restorer_feed(restorer, e->bytes, size, &e->error);
+}
+
+/* numbers: the handle of the session, bytes of its specification, bytes of the note. bytes: both, one after the other. */
+CLLA_EXPORT int wasm_restorer_finish(wasm_engine *e, clla_restorer *restorer) {
+    clla_session *session = NULL;
+    const clla_status status = clla_restorer_finish(restorer, &session, &e->error);
+    if (status != CLLA_OK) return (int)status;
+    char kv[CLLA_KV_TEXT];
+    size_t note_size = 0;
+    const uint8_t *note = clla_restorer_note(restorer, &note_size);
+    clla_session_kv(session, kv);
+    const size_t kv_size = strlen(kv);
+    if (!reserve_bytes(e, kv_size + note_size)) {
+        clla_session_free(session);
+        return (int)no_room(e, "a saved note", note_size);
+    }
+    memcpy(e->bytes, kv, kv_size);
+    if (note_size > 0) memcpy(e->bytes + kv_size, note, note_size);
+    e->numbers[1] = (double)kv_size;
+    e->numbers[2] = (double)note_size;
+    return session_wrap(e, session);
+}
+
+CLLA_EXPORT void wasm_restorer_free(clla_restorer *restorer) { clla_restorer_free(restorer); }
 
 /* ---- replies ------------------------------------------------------------------------------------------------ */
 

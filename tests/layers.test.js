@@ -24,7 +24,7 @@ const JS_LAYERS = [
   ['errors', 'protocol', 'rpc', 'options', 'stops'],
   ['source', 'catalogue', 'wasm', 'binding'],
   ['generate', 'worker', 'template_worker', 'endpoint_node'],
-  ['engine', 'model', 'runtime', 'chat', 'template', 'prompt', 'reply'],
+  ['engine', 'model', 'runtime', 'chat', 'saved', 'template', 'prompt', 'reply'],
   ['index'],
   ['cli', 'cli/*'],
 ];

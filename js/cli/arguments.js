@@ -48,7 +48,11 @@ export const MODEL_OPTIONS = [
   option('--variant <name>', 'build of the engine').choices(['simd', 'relaxed', 'auto']).default('auto'),
   option('--threads <n>', 'threads that compute (default: the cores, at most 8)', whole(1)),
   option('--ctx <n>', "tokens of context (default: the model's own, at most 4096)", whole(1)),
-  option('--kv <spec>', 'how the cache stores a token: f32, f16, q8 (default: f16)'),
+  option(
+    '--kv <spec>',
+    'how the cache stores a token: f32, f16, q8, q4, clla (latents as the model was trained), or items such as ' +
+      "bits=4,min,group=64,sinks=4; `inspect --kv` tells the bytes (default: the model's own)",
+  ),
 ];
 
 export const SAMPLING_OPTIONS = [
@@ -80,6 +84,7 @@ export const PROMPT_OPTIONS = [
 export const JSON_OPTION = option('--json', 'print one JSON object');
 export const TIMINGS_OPTION = option('--timings', 'tell on stderr how fast it went');
 export const SYSTEM_OPTION = option('--system <text>', 'what the model is told before the conversation');
+export const RESUME_OPTION = option('--resume <file>', 'go on with the chat that the file holds, if it exists; save it there on leaving');
 export const DEPTHS = { whole, readDepths };
 
 /** @param {Given} given */

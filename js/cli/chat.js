@@ -3,18 +3,16 @@
 import { createInterface } from 'node:readline';
 import { CllaError } from '../index.js';
 import { colours, formatBytes, formatCount } from './terminal.js';
-import { findModel, givenPrompt, loadOptions, replyOptions, samplingOptions } from './arguments.js';
+import { findModel, givenPrompt, loadOptions, replyOptions } from './arguments.js';
+import { openChatFile } from './chat_file.js';
 import { prefillBar, printTimings, replyJson, showReply, withModel } from './model.js';
 
 /**
- * @typedef {import('../types.js').Model} Model
  * @typedef {import('../types.js').Chat} Chat
  * @typedef {import('../types.js').Reply} Reply
  * @typedef {ReturnType<typeof import('./terminal.js').interrupts>} Interrupts
  * @typedef {import('./arguments.js').Given} Given
  */
-
-const DEFAULTS = { temperature: 0.7, topP: 0.9 };
 
 const HELP = `/retry         answer the last message anew
 /edit TEXT     say TEXT instead of the last message
@@ -36,24 +34,26 @@ export async function chatCommand(name, given, interrupts) {
   const said = given.prompt ?? given.file; // else a person, or a pipe line by line
   const message = said === undefined ? undefined : await givenPrompt(given);
   await withModel(path, loadOptions(given), interrupts, async (model) => {
-    const talk = conversation(model, given, interrupts);
-    if (message !== undefined) return talk.say(message);
-    if (process.stdin.isTTY) {
-      await interactive(model.info, description, talk);
-      interrupts.state.interrupted = false; // a stopped reply is no stopped program
-      return;
+    const file = openChatFile(model, given);
+    const talk = conversation(await file.resume(), given, interrupts, () => file.begin());
+    try {
+      if (message !== undefined) await talk.say(message);
+      else if (process.stdin.isTTY) await interactive(model.info, description, talk, interrupts);
+      else for await (const line of createInterface({ input: process.stdin })) if (!(await talk.take(line))) break;
+    } catch (error) {
+      await file.save(talk.chat()).catch(() => {}); // the failure that comes first is the one to tell
+      throw error;
     }
-    for await (const line of createInterface({ input: process.stdin })) if (!(await talk.take(line))) break;
+    await file.save(talk.chat());
   });
 }
 
 /**
  * What can be said, whoever says it.
- * @param {Model} model @param {Given} given @param {Interrupts} interrupts
+ * @param {Chat} first @param {Given} given @param {Interrupts} interrupts @param {() => Chat} start a new chat
  */
-function conversation(model, given, interrupts) {
-  const start = () => model.chat({ system: given.system, sampling: samplingOptions(given, DEFAULTS) });
-  let chat = start();
+function conversation(first, given, interrupts, start) {
+  let chat = first;
 
   /** @param {(chat: Chat, options: import('../types.js').SendOptions) => Reply} ask */
   async function answer(ask) {
@@ -93,7 +93,7 @@ function conversation(model, given, interrupts) {
     return true;
   }
 
-  return { say, take };
+  return { say, take, chat: () => chat };
 }
 
 /** @param {'stop' | 'length' | 'abort'} reason @param {Chat} chat */
@@ -114,16 +114,24 @@ function usage({ usage: u }) {
  * @param {import('../types.js').ModelInfo} info
  * @param {string | undefined} description
  * @param {ReturnType<typeof conversation>} talk
+ * @param {Interrupts} interrupts
  */
-async function interactive(info, description, talk) {
+async function interactive(info, description, talk, interrupts) {
   const facts = [`${formatCount(info.parameters)} parameters`, `context ${formatCount(info.context)}`, info.variant];
   process.stdout.write(`${out.bold(info.name)}\n${out.dim(facts.join(' · '))}\n`);
   if (description) process.stdout.write(`${description}\n`);
   for (const reason of info.reasons) process.stdout.write(`${out.dim(reason)}\n`);
-  process.stdout.write(`${out.dim('/help lists the commands')}\n\n`);
+  process.stdout.write(`${out.dim('/help lists the commands')}\n`);
+  const { length } = talk.chat().messages;
+  if (length > 0) process.stdout.write(`${out.dim(`going on after ${formatCount(length)} messages: ${usage(talk.chat())}`)}\n`);
+  process.stdout.write('\n');
   /** @type {string[]} */
   const history = [];
-  for (let line = await question(history); line !== undefined; line = await question(history)) {
+  const ask = () => {
+    interrupts.state.interrupted = false; // a reply that was stopped is no program that was stopped
+    return question(history, () => (interrupts.state.interrupted = true));
+  };
+  for (let line = await ask(); line !== undefined; line = await ask()) {
     const more = await talk.take(line).catch(explain);
     if (!more) break;
     process.stdout.write('\n');
@@ -140,15 +148,16 @@ function explain(error) {
 
 /**
  * One line from the terminal; undefined at its end. The line editor lives only as long as the question, so that Ctrl-C
- * is a signal while a reply is being written.
+ * is a signal while a reply is being written; here it is the end, too.
  * @param {string[]} history
+ * @param {() => void} onInterrupt
  * @returns {Promise<string | undefined>}
  */
-function question(history) {
+function question(history, onInterrupt) {
   const editor = createInterface({ input: process.stdin, output: process.stdout, history, historySize: 200 });
   return new Promise((resolve) => {
     let answered = false;
-    editor.on('SIGINT', () => process.exit(130));
+    editor.on('SIGINT', () => (onInterrupt(), editor.close()));
     editor.on('history', (lines) => history.splice(0, history.length, ...lines));
     editor.on('close', () => answered || (process.stdout.write('\n'), resolve(undefined)));
     editor.question(out.bold('> '), (line) => {

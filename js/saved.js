@@ -1,0 +1,117 @@
+// saved.js: a chat as a file: a session as the engine saves it (src/state.c), with what else makes the chat as its note.
+// The bytes travel in pieces; nowhere is the whole file held but in the Blob that the caller gets.
+
+import { CllaError, abortError } from './errors.js';
+import { CHAT, checkIds, checkOptions, checkText } from './options.js';
+import { COMPUTE } from './protocol.js';
+import { filePath, fileStream, piecesOf } from './source.js';
+
+/**
+ * @typedef {import('./types.d.ts').ChatNote} ChatNote
+ * @typedef {import('./types.d.ts').ModelSource} ModelSource
+ * @typedef {import('./types.d.ts').Runtime} Runtime
+ * @typedef {import('./types.d.ts').SessionFacts} SessionFacts
+ */
+
+const VERSION = 1; // of the note
+const ROLES = ['system', 'user', 'assistant'];
+
+// ---- the note ------------------------------------------------------------------------------------------------------
+
+/** JSON knows no infinities, which logit biases may be. @param {ChatNote} note */
+function writeNote({ sampling, ...note }) {
+  const logitBias = sampling.logitBias?.map(([id, bias]) => [id, String(bias)]);
+  return new TextEncoder().encode(JSON.stringify({ version: VERSION, ...note, sampling: { ...sampling, logitBias } }));
+}
+
+/** @param {any} message @returns {import('./types.d.ts').ChatEntry} */
+function readMessage({ role, content, ids }) {
+  if (!ROLES.includes(role)) throw new CllaError('BAD_FILE', `the saved chat has a message of ${JSON.stringify(role)}`);
+  return { role, content: checkText('content', content), ...(ids === undefined ? {} : { ids: checkIds('ids', ids) }) };
+}
+
+/** @param {any} note @returns {ChatNote} */
+function checkNote({ messages, sampling, template, seed, attempt }) {
+  const logitBias = new Map(sampling.logitBias?.map((/** @type {[number, string]} */ [id, bias]) => [id, Number(bias)]));
+  const settings = checkOptions('saved chat', { sampling: { ...sampling, logitBias, seed }, template }, CHAT);
+  if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(attempt) || seed < 0 || attempt < 0)
+    throw new CllaError('BAD_FILE', `the saved chat has the seed ${seed} and the attempt ${attempt}`);
+  return { messages: messages.map(readMessage), ...settings, seed, attempt };
+}
+
+/** @param {Uint8Array} bytes @returns {ChatNote} */
+function readNote(bytes) {
+  if (bytes.length === 0) throw new CllaError('BAD_FILE', 'the file holds a session, but no chat: it has no messages');
+  try {
+    const note = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes));
+    if (note.version > VERSION)
+      throw new CllaError('UNSUPPORTED_VERSION', `the saved chat has version ${note.version}: this one reads version ${VERSION}`);
+    return checkNote(note);
+  } catch (error) {
+    if (error instanceof CllaError && error.code !== 'BAD_ARGUMENT') throw error;
+    throw new CllaError('BAD_FILE', `the messages of the saved chat cannot be read: ${error}`, { cause: error });
+  }
+}
+
+// ---- files ---------------------------------------------------------------------------------------------------------
+
+/**
+ * @param {Runtime} runtime
+ * @param {SessionFacts} own it must not change until this is done
+ * @param {ChatNote} note
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<Blob>}
+ */
+export async function saveSession(runtime, own, note, signal) {
+  const { saver } = await runtime.call(COMPUTE.SAVE_BEGIN, { session: own.session, note: writeNote(note) });
+  try {
+    /** @type {Uint8Array<ArrayBuffer>[]} */
+    const pieces = [];
+    for (;;) {
+      if (signal?.aborted) throw abortError(signal);
+      const piece = await runtime.call(COMPUTE.SAVE_READ, { saver });
+      if (piece.length === 0) return new Blob(pieces);
+      pieces.push(piece);
+    }
+  } finally {
+    await runtime.call(COMPUTE.SAVE_END, { saver }).catch(() => {}); // closed meanwhile: it is gone
+  }
+}
+
+/**
+ * @param {Runtime} runtime
+ * @param {number} restorer
+ * @param {ModelSource} file
+ * @param {AbortSignal} [signal]
+ */
+async function feedFile(runtime, restorer, file, signal) {
+  const path = filePath(file);
+  for await (const bytes of piecesOf(path === undefined ? file : fileStream(path)).pieces) {
+    if (signal?.aborted) throw abortError(signal);
+    await runtime.call(COMPUTE.RESTORE_FEED, { restorer, bytes }, { transfer: [/** @type {ArrayBuffer} */ (bytes.buffer)] });
+  }
+}
+
+/**
+ * @param {Runtime} runtime
+ * @param {ModelSource} file
+ * @param {AbortSignal} [signal]
+ */
+export async function restoreSession(runtime, file, signal) {
+  if (signal?.aborted) throw abortError(signal);
+  await runtime.dropSpare(); // a chat from a file brings its own
+  const { restorer } = await runtime.call(COMPUTE.RESTORE_BEGIN, runtime.wanted);
+  try {
+    await feedFile(runtime, restorer, file, signal);
+    const { session, context, length, kv, note } = await runtime.call(COMPUTE.RESTORE_FINISH, { restorer });
+    const own = { session, context, restored: true };
+    try {
+      return { session: own, length, cache: await runtime.cacheFactsOf(kv, own), note: readNote(note) };
+    } catch (error) {
+      await runtime.call(COMPUTE.SESSION_FREE, { session });
+      throw error;
+    }
+  } finally {
+    await runtime.call(COMPUTE.RESTORE_END, { restorer }).catch(() => {}); // closed meanwhile: it is gone
+  }
+}
