@@ -1,6 +1,6 @@
 /* main_wasi.c: a small command line on the public C interface, for WASI runtimes and as a native program.
  *
- *     clla complete MODEL -p TEXT [options]      write on from TEXT
+ *     clla complete MODEL -p TEXT [options]      write on from TEXT, with --resume FILE behind what FILE holds
  *     clla tokenize MODEL (-p TEXT | --file F)   the ids of a text; reads the file's header only
  *     clla inspect  MODEL [--ctx N --kv SPEC]    what the model is and what contexts cost, by parts; header only
  *
@@ -21,7 +21,7 @@
 enum { EXIT_DONE = 0, EXIT_USAGE = 2, EXIT_FILE = 3, EXIT_ROOM = 4, PIECE = 1 << 20 };
 
 typedef struct command_line {
-    const char *command, *model, *prompt, *file, *kv;
+    const char *command, *model, *prompt, *file, *kv, *resume;
     double max_tokens, temp, seed, ctx, threads; /* checked to be in range; max_tokens < 0: until the context is full */
     bool json, ignore_eos, bos, special;
 } command_line;
@@ -30,7 +30,7 @@ typedef struct command_line {
 
 static const char usage[] =
     "usage: clla complete MODEL -p TEXT [--max-tokens N] [--temp T] [--seed N] [--ctx N] [--kv SPEC]\n"
-    "                     [--threads N] [--ignore-eos] [--json]\n"
+    "                     [--threads N] [--ignore-eos] [--resume FILE] [--json]\n"
     "       clla tokenize MODEL (-p TEXT | --file F) [--bos] [--special] [--json]\n"
     "       clla inspect MODEL [--ctx N] [--kv SPEC] [--json]\n";
 
@@ -89,6 +89,7 @@ static int read_command_line(int n, char **arguments, command_line *c) {
         {"--ignore-eos", "c", OPTION_FLAG, 0, 0, &c->ignore_eos},
         {"--bos", "t", OPTION_FLAG, 0, 0, &c->bos},
         {"--special", "t", OPTION_FLAG, 0, 0, &c->special},
+        {"--resume", "c", OPTION_TEXT, 0, 0, &c->resume},
         {"--json", "cti", OPTION_FLAG, 0, 0, &c->json},
     };
     if (n < 2) return wrong("%s", "which command?");
@@ -344,6 +345,7 @@ typedef struct completion {
     clla_model *model;
     clla_session *session;
     clla_sampler *sampler;
+    clla_restorer *restorer; /* of the file to resume: its note goes into the next one */
     int32_t *prompt_ids, *ids;
     size_t prompt_count, count, limit;
     char *text; /* the whole reply, for --json; else one piece */
@@ -352,20 +354,83 @@ typedef struct completion {
     double started, loaded, prefilled, ended; /* milliseconds */
 } completion;
 
+/* The session that a file holds; none where there is no file yet. */
+static clla_status resume(completion *d, const clla_session_options *options, clla_error *error) {
+    FILE *file = fopen(d->line->resume, "rb");
+    if (file == NULL && errno == ENOENT) return CLLA_OK;
+    if (file == NULL) return clla_fail(error, CLLA_BAD_FILE, "%s: %s", d->line->resume, strerror(errno));
+    uint8_t *piece = memory_resize(NULL, PIECE);
+    clla_status status = piece == NULL ? no_memory("reading", PIECE, error)
+                                       : clla_restorer_create(d->model, options, &d->restorer, error);
+    for (size_t n; status == CLLA_OK && (n = fread(piece, 1, PIECE, file)) > 0;)
+        status = clla_restorer_feed(d->restorer, piece, n, error);
+    if (status == CLLA_OK && ferror(file))
+        status = clla_fail(error, CLLA_BAD_FILE, "%s: %s", d->line->resume, strerror(errno));
+    if (status == CLLA_OK) status = clla_restorer_finish(d->restorer, &d->session, error);
+    memory_resize(piece, 0);
+    fclose(file);
+    return status;
+}
+
+static clla_status write_session(clla_saver *saver, FILE *file, uint8_t *piece, clla_error *error) {
+    size_t n = 0;
+    clla_status status = CLLA_OK;
+    do {
+        status = clla_saver_read(saver, piece, PIECE, &n, error);
+        if (status == CLLA_OK && fwrite(piece, 1, n, file) != n)
+            status = clla_fail(error, CLLA_BAD_FILE, "the session cannot be saved: %s", strerror(errno));
+    } while (status == CLLA_OK && n > 0);
+    return status;
+}
+
+/* Whole or not at all: into another file, which takes the place of the old one. */
+static clla_status save(const completion *d, clla_error *error) {
+    char path[4096];
+    clla_save_options options = {.sampler = d->sampler};
+    clla_saver *saver = NULL;
+    FILE *file = NULL;
+    if (d->restorer) options.note = clla_restorer_note(d->restorer, &options.note_size);
+    uint8_t *piece = memory_resize(NULL, PIECE);
+    clla_status status = piece == NULL ? no_memory("writing", PIECE, error)
+                                       : clla_saver_create(d->session, &options, &saver, error);
+    if (status == CLLA_OK && (size_t)snprintf(path, sizeof path, "%s.tmp", d->line->resume) >= sizeof path)
+        status = clla_fail(error, CLLA_BAD_ARGUMENT, "%s: the path is too long", d->line->resume);
+    if (status == CLLA_OK && (file = fopen(path, "wb")) == NULL)
+        status = clla_fail(error, CLLA_BAD_FILE, "%s: %s", path, strerror(errno));
+    if (status == CLLA_OK) status = write_session(saver, file, piece, error);
+    if (file && fclose(file) != 0 && status == CLLA_OK)
+        status = clla_fail(error, CLLA_BAD_FILE, "%s: %s", path, strerror(errno));
+    if (status == CLLA_OK && rename(path, d->line->resume) != 0)
+        status = clla_fail(error, CLLA_BAD_FILE, "%s: %s", d->line->resume, strerror(errno));
+    if (file && status != CLLA_OK) remove(path);
+    clla_saver_free(saver);
+    memory_resize(piece, 0);
+    return status;
+}
+
+/* The session of the file, or a new one. */
+static clla_status open_session(completion *d, clla_error *error) {
+    const clla_session_options options = {.context = (uint32_t)d->line->ctx, .kv = d->line->kv};
+    clla_status status = d->line->resume ? resume(d, &options, error) : CLLA_OK;
+    if (status != CLLA_OK || d->session) return status;
+    return clla_session_create(d->model, &options, &d->session, error);
+}
+
 static clla_status open_completion(completion *d, clla_error *error) {
     const command_line *c = d->line;
-    const clla_session_options options = {.context = (uint32_t)c->ctx, .kv = c->kv};
     const clla_sampler_options sampling = {.temperature = (float)c->temp, .seed = (uint64_t)c->seed};
     clla_status status = load(c, false, &d->model, error);
     d->loaded = platform_milliseconds();
+    if (status == CLLA_OK) status = open_session(d, error);
+    const unsigned bos = d->session && clla_session_length(d->session) > 0 ? 0u : CLLA_BOS_IF_WANTED;
     if (status == CLLA_OK)
-        status = tokenize(d->model, c->prompt, strlen(c->prompt), CLLA_SPECIAL | CLLA_BOS_IF_WANTED, &d->prompt_ids,
-                          &d->prompt_count, error);
+        status = tokenize(d->model, c->prompt, strlen(c->prompt), CLLA_SPECIAL | bos, &d->prompt_ids, &d->prompt_count,
+                          error);
     if (status == CLLA_OK && d->prompt_count == 0)
         status = clla_fail(error, CLLA_BAD_ARGUMENT, "the prompt is empty, and the model has no token to begin with");
-    if (status == CLLA_OK) status = clla_session_create(d->model, &options, &d->session, error);
     if (status == CLLA_OK)
         status = clla_sampler_create(&sampling, clla_model_vocabulary(d->model), &d->sampler, error);
+    if (status == CLLA_OK && d->restorer) clla_restorer_sampler(d->restorer, d->sampler, NULL); /* if one was saved */
     return status;
 }
 
@@ -415,7 +480,11 @@ static clla_status generate(completion *d, clla_error *error) {
     }
     take_text(d, &stream, -1);
     d->ended = platform_milliseconds();
-    return CLLA_OK;
+    if (!d->line->resume) return CLLA_OK;
+    const bool open = d->count > 0 && d->count == d->limit; /* the last token is not in the session yet */
+    if (open && clla_session_length(d->session) < clla_session_context(d->session))
+        status = clla_session_eval(d->session, &d->ids[d->count - 1], 1, &logits, error);
+    return status == CLLA_OK ? save(d, error) : status;
 }
 
 static double per_second(size_t n, double milliseconds) { return milliseconds > 0 ? 1e3 * (double)n / milliseconds : 0; }
@@ -443,6 +512,7 @@ static clla_status run_complete(const command_line *c, clla_error *error) {
     memory_resize(d.text, 0);
     memory_resize(d.ids, 0);
     memory_resize(d.prompt_ids, 0);
+    clla_restorer_free(d.restorer);
     clla_sampler_free(d.sampler);
     clla_session_free(d.session);
     clla_model_free(d.model);

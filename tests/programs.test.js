@@ -4,7 +4,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -148,6 +148,67 @@ test('a seed gives the same text natively and as Wasm', () => {
   const replies = Object.values(PROGRAMS).map((program) => startJson(program, args).ids);
   assert.deepEqual(replies[1], replies[0]);
   assert.deepEqual(replies[2], replies[0]);
+});
+
+/** How each program goes on with a saved session. @param {Buffer | undefined} saved @param {string[]} args */
+function resumeEverywhere(saved, ...args) {
+  return Object.values(PROGRAMS).map((program) => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'clla-programs-'));
+    const file = path.join(folder, 'session');
+    if (saved) writeFileSync(file, saved);
+    const { ids, prompt_ids } = startJson(program, ['complete', model, '--max-tokens', '12', '--ignore-eos', '--resume', file, ...args]);
+    const after = readFileSync(file);
+    rmSync(folder, { recursive: true });
+    return { ids, prompt_ids, after };
+  });
+}
+
+test('a session saved natively, as Wasm or in JavaScript goes on everywhere as it would have where it was saved', () => {
+  const draw = ['--temp', '1', '--seed', '5', '--kv', 'f32'];
+  const first = resumeEverywhere(undefined, '-p', 'Once upon a time', ...draw);
+  for (const { ids } of first) assert.deepEqual(ids, first[0].ids);
+  const second = first.flatMap(({ after }) => resumeEverywhere(after, '-p', ' The dog', ...draw));
+  assert.equal(second.length, 9);
+  const { ids: said } = startJson(PROGRAMS.natively, ['tokenize', model, '-p', ' The dog']);
+  for (const { ids, prompt_ids } of second) {
+    assert.deepEqual(ids, second[0].ids);
+    assert.deepEqual(prompt_ids, said, 'only what is new is evaluated');
+  }
+  assert.notDeepEqual(resumeEverywhere(undefined, '-p', ' The dog', ...draw)[0].ids, second[0].ids);
+  const folder = mkdtempSync(path.join(tmpdir(), 'clla-programs-'));
+  const file = path.join(folder, 'chat');
+  const chat = ['chat', model, '--variant', 'simd', '--threads', '1', '--kv', 'f32', '--resume', file, '--max-tokens', '12'];
+  assert.equal(start([process.execPath, path.join(root, 'js/cli.js')], [...chat, '-p', 'Once upon a time']).status, 0);
+  const saved = readFileSync(file);
+  rmSync(folder, { recursive: true });
+  const third = resumeEverywhere(saved, '-p', ' The dog');
+  for (const { ids, after } of third) {
+    assert.deepEqual(ids, third[0].ids);
+    assert.ok(after.includes('Once upon a time'), 'the messages of the chat are kept');
+  }
+});
+
+test('a file that does not fit is refused by every program and stays as it is', () => {
+  const [{ after }] = resumeEverywhere(undefined, '-p', 'Once');
+  const damaged = Buffer.from(after);
+  damaged[damaged.length >> 1] ^= 1;
+  for (const program of Object.values(PROGRAMS)) {
+    const folder = mkdtempSync(path.join(tmpdir(), 'clla-programs-'));
+    const file = path.join(folder, 'session');
+    /** @param {number} status @param {RegExp} sentence @param {Buffer} bytes @param {string[]} more */
+    const refused = (status, sentence, bytes, ...more) => {
+      writeFileSync(file, bytes);
+      const result = start(program, ['complete', model, '-p', 'x', '--resume', file, ...more]);
+      assert.equal(result.status, status, result.stderr);
+      assert.match(result.stderr, sentence);
+      assert.deepEqual(readFileSync(file), bytes);
+      assert.deepEqual(readdirSync(folder), ['session']);
+    };
+    refused(3, /^clla: BAD_FILE: .*damaged/, damaged);
+    refused(3, /^clla: TRUNCATED_FILE: /, after.subarray(0, -3));
+    refused(2, /^clla: BAD_KV_SPEC: .*"f16"/, after, '--kv', 'q8');
+    rmSync(folder, { recursive: true });
+  }
 });
 
 const smollm2 = pathOf('smollm2');
