@@ -38,7 +38,7 @@ static clla_session *session_of(clla_model *m, const char *kv, uint32_t chunk, u
     clla_session *s = NULL;
     clla_error error = {{0}};
     clla_session_options options = {.context = context, .kv = kv, .chunk = chunk, .logits_max = CASE_TOKENS};
-    CHECK(clla_session_create(m, &options, &s, &error) == CLLA_OK, "%s: %s", kv, error.text);
+    CHECK(clla_session_create(m, &options, &s, &error) == CLLA_OK, "%s: %s", kv ? kv : "the default", error.text);
     return s;
 }
 
