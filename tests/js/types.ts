@@ -2,7 +2,7 @@
 // with @ts-expect-error is a mistake that the types must catch.
 
 import { CllaError, load } from 'clla';
-import type { Chat, CllaErrorCode, LoadProgress, Model, Reply, ReplyResult } from 'clla';
+import type { Chat, CllaErrorCode, LoadProgress, Model, Reply, ReplyResult, SessionSize } from 'clla';
 
 export async function use(path: string, signal: AbortSignal): Promise<string> {
   const onProgress = ({ phase, loaded, total, secondsLeft }: LoadProgress) => `${phase} ${loaded}/${total ?? '?'} ${secondsLeft ?? ''}`;
@@ -23,10 +23,12 @@ export async function use(path: string, signal: AbortSignal): Promise<string> {
   const edited: Reply | undefined = chat.edit(0, 'How?'); // a system message is not answered
   const fork: Chat = chat.fork();
   const scores: Float32Array = await model.score([1, 2, 3]);
-  const size: number = (await model.sessionBytes({ context: 4096, kv: 'f16' })).cacheBytes;
+  const { cacheBytes, components, kv }: SessionSize = await model.sessionBytes({ context: 4096, kv: 'q4,sinks=4' });
+  const size: number = cacheBytes - components.residual + kv.length;
+  const owners: number[] | undefined = model.info.latent?.owner;
   await model.complete(await model.tokenize('a', { bos: true }), { logprobs: 3, sampling: { logitBias: { 5: -Infinity } } }).done;
   await model.close();
-  return [ids, reason, timings.ttftMs, likeliest, roles, again, edited, fork, scores, size, chat.usage.kvBytes].join();
+  return [ids, reason, timings.ttftMs, likeliest, roles, again, edited, fork, scores, size, owners, chat.usage.kvBytes].join();
 }
 
 export function explain(error: unknown): CllaErrorCode | undefined {
