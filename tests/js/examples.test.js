@@ -12,6 +12,7 @@ const EXAMPLES = {
   'chat.js': { prints: /in the cache[^]*There was a little cat/ },
   'complete.js': { prints: /^Once upon a time, [^]*(stop|length), [\d.]+ tokens per second\n$/ },
   'cancel.js': { prints: /abort after \d+ characters\n$|stopped while loading\n$/ },
+  'save.js': { prints: /Once upon a time[^]*\(\d+ tokens were in the file, \d+ were new\)\n$/ },
   'score.js': { prints: /^-[\d.]+ {2}The dog[^]*\n-[\d.]+ {2}The park/ },
 };
 

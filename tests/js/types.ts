@@ -22,13 +22,15 @@ export async function use(path: string, signal: AbortSignal): Promise<string> {
   const again: Reply = chat.retry();
   const edited: Reply | undefined = chat.edit(0, 'How?'); // a system message is not answered
   const fork: Chat = chat.fork();
+  const saved: Blob = await chat.save({ signal });
+  const restored: Chat = await model.restore(saved, { sampling: { temperature: 0 } });
   const scores: Float32Array = await model.score([1, 2, 3]);
   const { cacheBytes, components, kv }: SessionSize = await model.sessionBytes({ context: 4096, kv: 'q4,sinks=4' });
   const size: number = cacheBytes - components.residual + kv.length;
   const owners: number[] | undefined = model.info.latent?.owner;
   await model.complete(await model.tokenize('a', { bos: true }), { logprobs: 3, sampling: { logitBias: { 5: -Infinity } } }).done;
   await model.close();
-  return [ids, reason, timings.ttftMs, likeliest, roles, again, edited, fork, scores, size, owners, chat.usage.kvBytes].join();
+  return [ids, reason, timings.ttftMs, likeliest, roles, again, edited, fork, restored, scores, size, owners, chat.usage.kvBytes].join();
 }
 
 export function explain(error: unknown): CllaErrorCode | undefined {
