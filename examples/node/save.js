@@ -11,8 +11,10 @@ const [source = new URL('../../models/tinystories-656k.gguf', import.meta.url)] 
 const folder = await mkdtemp(path.join(tmpdir(), 'clla-save-'));
 const file = path.join(folder, 'chat.clla');
 
+const template = '{{ bos_token }}{% for message in messages %}{{ message.content }}\n{% endfor %}'; // all that was said, as one story
+
 const first = await load(source);
-const chat = first.chat({ sampling: { temperature: 0.7, seed: 7 } });
+const chat = first.chat({ template, sampling: { temperature: 0.7, seed: 7 } });
 await chat.send('Once upon a time', { maxTokens: 40 }).done;
 await writeFile(file, (await chat.save()).stream());
 await first.close();
