@@ -110,6 +110,21 @@ test('a context may be longer, not too short; the cache must be the same', () =>
     await assert.rejects(restored({ kv: 'f16' }), fails('BAD_KV_SPEC', /saved with a cache "q8".*"f16"/));
   }));
 
+test('a model that turns keys by the length of the context (longrope) takes a chat only into one that turns alike', () => {
+  const source = path.join(root, 'tests/vectors/models/phi3.gguf'); // other rope factors beyond 256 tokens
+  return withModel({ threads: 1, context: 200 }, async (model) => {
+    const chat = model.chat(DRAWN);
+    await say(chat, 'a');
+    const blob = await chat.save();
+    const { ids } = await say(chat, 'b');
+    for (const context of [250, 300])
+      await withModel({ threads: 1, context }, async (other) => {
+        if (context > 256) return assert.rejects(other.restore(blob), fails('BAD_ARGUMENT', /context of 200: with one of 300/));
+        assert.deepEqual((await say(await other.restore(blob), 'b')).ids, ids);
+      }, source);
+  }, source);
+});
+
 test('what is no saved chat of this model is refused, and the model goes on', () =>
   withModel({ threads: 1 }, async (model) => {
     const chat = model.chat(DRAWN);
