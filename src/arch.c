@@ -137,8 +137,8 @@ static void read_latent_bits(reader *r, hyper *h) {
     uint32_t stretches = 1;
     for (uint32_t g = 0; g < groups && r->status == CLLA_OK; g++) {
         if (e && e->is_array && !gguf_number_at(r->g, e, g, &bits)) bits = 0;
-        if (!is_bits(bits)) fail(r, "attention.kv_latent_bits", "want 16, 8 or 4");
-        h->kv.group_bits[g] = (uint8_t)bits;
+        if (is_bits(bits)) h->kv.group_bits[g] = (uint8_t)bits;
+        else fail(r, "attention.kv_latent_bits", "want 16, 8 or 4");
         stretches += g && h->kv.group_bits[g] != h->kv.group_bits[g - 1];
     }
     if (stretches > 16) fail(r, "attention.kv_latent_bits", "the bits change more than 15 times");
