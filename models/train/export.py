@@ -1,6 +1,6 @@
 """A trained model as GGUF.
 
-    python export.py RUN --data FOLDER OUT.gguf --type q8_0 [--name NAME] [--checkpoint last.pt]
+    python export.py RUN OUT.gguf --data FOLDER --type q8_0 [--name NAME] [--licence SPDX] [--checkpoint last.pt]
 
 RUN is a folder of train.py, FOLDER one of data.py (for tokenizer.json). Models with latents become architecture "clla",
 plain heads "llama"; the rope of both turns adjacent pairs, as this trainer does, so no rows change places. Matrices take
@@ -103,13 +103,15 @@ def add_tokenizer(w, path):
     w.add_chat_template(CHAT_TEMPLATE)
 
 
-def export(run, data, out, kind='q8_0', name=None, checkpoint='last.pt'):
+def export(run, data, out, kind='q8_0', name=None, licence=None, checkpoint='last.pt'):
     c = load_config(f'{run}/config.json')
     if c.window:
         raise SystemExit(f'{run}: a model with a window of {c.window} is a control of the twins and has no GGUF form')
     state = torch.load(f'{run}/{checkpoint}', map_location='cpu', weights_only=True)['model']
     w = gguf.GGUFWriter(out, 'clla' if c.rank else 'llama')
     w.add_name(name or c.kind)
+    if licence:
+        w.add_license(licence)
     w.add_file_type(FILE_TYPES[kind])
     add_sizes(w, c)
     add_tokenizer(w, f'{data}/tokenizer.json')
@@ -128,9 +130,10 @@ def main():
     p.add_argument('--data', required=True, help='folder made by data.py')
     p.add_argument('--type', choices=tuple(TYPES), default='q8_0')
     p.add_argument('--name')
+    p.add_argument('--licence', help='SPDX identifier, written into the file')
     p.add_argument('--checkpoint', default='last.pt')
     a = p.parse_args()
-    export(a.run, a.data, a.out, a.type, a.name, a.checkpoint)
+    export(a.run, a.data, a.out, a.type, a.name, a.licence, a.checkpoint)
 
 
 if __name__ == '__main__':

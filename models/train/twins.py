@@ -9,7 +9,7 @@ file a run into results/<table>/. `print` makes the Markdown table of what is th
 differ in the size of the model and the number of tokens.
 
 Equal parameters: the FFN of each kind is made as wide, in steps of 8, as brings its count nearest to MHA's.
-Learning rate and initial gain are tuned for each kind (TUNED); the tuning runs are in results/<table>/tuning.json.
+Learning rate and initial gain were tuned for MHA and for CLLA-int4 (TUNED; see models/README.md).
 """
 import argparse
 import json
@@ -31,8 +31,8 @@ TABLES = {'small': (SMALL, 2e6, ['--batch', '8', '--warm-up', '0.1e6', '--recall
           'full': (FULL, 20e6, ['--batch', '8', '--warm-up', '0.2e6', '--recall', '0.4'])}
 TRAINING = ['--optimizer', 'muon', '--decay', '0.3', '--held-rows', '32']
 EVALUATIONS = 6
-TUNED = {}                                                       # kind -> (learning rate, gain)
-DEFAULT = (4e-3, 1.0)
+TUNED = {'mha': (4e-3, 1.0), 'clla-int4': (4e-3, 0.5)}             # kind -> (learning rate, gain)
+TRIED = [('mha', 0.5), ('clla-int4', 1.0)]                       # gains that came out worse
 
 
 def kinds(base):
@@ -48,15 +48,23 @@ def kinds(base):
     out['rank-32'] = replace(int4, rank=32)
     out['int4-late'] = replace(int4, quantize_from=0.8)
     out['owners-first'] = replace(int4, owners=late_owners(layers, len(set(int4.owners))))
-    return {name: match_ffn(replace(c, kind=name, gain=tuned(name)[1]), count) for name, c in out.items()}
+    out = {name: match_ffn(replace(c, kind=name, gain=tuned(name)[1]), count) for name, c in out.items()}
+    for name, gain in TRIED:
+        out[f'{name}-gain-{gain}'] = replace(out[name], kind=f'{name}-gain-{gain}', gain=gain)
+    return out
 
 
 def tuned(name):
-    return TUNED.get(name) or TUNED.get('mha' if name == 'window-16' else 'clla-int4', DEFAULT)
+    """Kinds that were not tuned take what is best for the nearest one that was."""
+    name, _, gain = name.partition('-gain-')
+    if gain:
+        return TUNED[name][0], float(gain)
+    return TUNED['mha' if name in ('mha', 'gqa', 'window-16') else 'clla-int4']
 
 
 ORDER = ([(n, 1) for n in ('mha', 'clla-int4', 'window-16', 'rank-8', 'gqa', 'mla', 'clla')]
          + [(n, s) for s in (2, 3) for n in ('mha', 'clla-int4')]
+         + [(f'{n}-gain-{gain}', 1) for n, gain in TRIED]
          + [(n, 1) for n in ('rank-32', 'int4-late', 'owners-first', 'share-1', 'share-3')])
 
 
@@ -124,30 +132,32 @@ def results(table):
     return found
 
 
-def interval(values):
-    """Mean and half width of its 95 % interval by Student's t; no width from a single value."""
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return f'{mean:.3f}'
-    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1))
-    t = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}[len(values)]
-    return f'{mean:.3f} ± {t * deviation / math.sqrt(len(values)):.3f}'
+def interval(values, digits=3):
+    """The one value there is; of two the mean and both; of more the mean and its 95 % interval by Student's t."""
+    mean, n = sum(values) / len(values), len(values)
+    if n == 1:
+        return f'{mean:.{digits}f}'
+    if n == 2:
+        return f'{mean:.{digits}f} ({min(values):.{digits}f}, {max(values):.{digits}f})'
+    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
+    t = {3: 4.30, 4: 3.18, 5: 2.78}[n]
+    return f'{mean:.{digits}f} ± {t * deviation / math.sqrt(n):.{digits}f}'
 
 
 def print_table(a):
     found = results(a.table)
     mha_bytes = cache_bytes(preset('mha', TABLES[a.table][0]))
     mha = [r['loss'] for r in found.get('mha', [])]
-    print('| kind | seeds | parameters | FFN | cache B/token | % of MHA fp16 | loss | / MHA | copy | look-up |')
+    print('| kind | seeds | parameters | FFN | cache B/token | % of MHA fp16 | loss | / MHA | copy, % | look-up, % |')
     print('|---|---|---|---|---|---|---|---|---|---|')
     for name, runs in found.items():
         loss = [r['loss'] for r in runs]
         pairs = list(zip(loss, mha))                              # the same seeds: the same rows
-        ratio = interval([x / y for x, y in pairs]) if pairs else ''
-        recall = [interval([100 * r['recall'][t]['accuracy'] for r in runs]) for t in ('copy', 'look-up')]
+        ratio = interval([x / y for x, y in pairs]) if pairs and name != 'mha' else '1'
+        recall = [interval([100 * r['recall'][t]['accuracy'] for r in runs], 1) for t in ('copy', 'look-up')]
         r = runs[0]
         print(f"| {name} | {len(runs)} | {r['parameters']:,} | {r['ffn']} | {r['cache_bytes']} | {100 * r['cache_bytes'] / mha_bytes:.2f} | "
-              f"{interval(loss)} | {ratio} | {recall[0]} % | {recall[1]} % |")
+              f"{interval(loss)} | {ratio} | {recall[0]} | {recall[1]} |")
 
 
 def plot(a):
