@@ -1,0 +1,65 @@
+"""The twins once more, by the engine: loss, recall, decode speed and cache bytes.
+
+    python engine_eval.py --data FOLDER --work FOLDER [--table small|full] [--variant auto] [--only NAME...]
+
+exports every finished twin of the first seed (f32, so that only the cache differs from the framework), lets the engine
+evaluate the rows that the framework was evaluated on, and adds what it found to the run's file in results/.
+"""
+import argparse
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+
+from data import Rows
+from export import export
+from twins import HERE, TABLES, results
+
+ROOT = HERE.parents[1]
+
+
+def node(script, *arguments):
+    command = ['node', str(ROOT / script), *map(str, arguments)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def rows_file(path, rows, count):
+    sets = {}
+    for name, (tokens, asked) in [*rows.held_rows(count), *rows.recall_rows(count)]:
+        sets.setdefault(name, []).append([tokens.tolist(), asked.tolist()])
+    Path(path).write_text(json.dumps(sets))
+
+
+def evaluate(model, rows_path, rows, variant):
+    found = node('models/train/engine_eval.js', model, rows_path, variant)
+    bench = node('js/cli.js', 'bench', model, '--variant', variant, '--threads', 1, '--ctx', 8448, '--prefill', 512,
+                 '--decode', '0,2048,8192', '--json')
+    size = node('js/cli.js', 'inspect', model, '--variant', variant, '--json')
+    return {'loss': sum(found[n]['loss'] * s for n, s in zip(rows.names, rows.shares)),
+            'recall': {n: v for n, v in found.items() if 'accuracy' in v}, 'decode': bench['decode'],
+            'bytes_per_token': size['bytes_per_token'], 'cache_bytes': size['cache_bytes']}
+
+
+def main():
+    p = argparse.ArgumentParser(description='evaluate the twins in the engine')
+    p.add_argument('--data', required=True)
+    p.add_argument('--work', required=True)
+    p.add_argument('--table', choices=tuple(TABLES), default='small')
+    p.add_argument('--variant', default='auto')
+    p.add_argument('--count', type=int, default=32, help='rows a source and task, as --held-rows was')
+    p.add_argument('--only', nargs='*')
+    a = p.parse_args()
+    rows = Rows(a.data, TABLES[a.table][0].context, 1, 0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        rows_file(f'{folder}/rows.json', rows, a.count)
+        for name, runs in results(a.table).items():
+            if (a.only and name not in a.only) or name.startswith('window'):
+                continue
+            export(f'{a.work}/{a.table}/{name}-1', a.data, f'{folder}/model.gguf', 'f32')
+            runs[0]['engine'] = evaluate(f'{folder}/model.gguf', f'{folder}/rows.json', rows, a.variant)
+            (HERE / 'results' / a.table / f'{name}-1.json').write_text(json.dumps(runs[0], indent=1) + '\n')
+            print(name, runs[0]['loss'], json.dumps(runs[0]['engine']), flush=True)
+
+
+if __name__ == '__main__':
+    main()
