@@ -77,6 +77,7 @@ static void test_bits(void) {
     REFUSED("kv_latent_bits: want 16, 8 or 4", p.bits = 0);
     REFUSED("kv_latent_bits: want 16, 8 or 4", p.bits = 260);
     REFUSED("kv_latent_bits: want 16, 8 or 4", p.bits_items = 2, p.group_bits[0] = 4, p.group_bits[1] = 32);
+    REFUSED("kv_latent_bits: want 16, 8 or 4", p.bits_items = 2, p.group_bits[0] = 4, p.group_bits[1] = UINT32_MAX); /* -1 */
     REFUSED("one number for each group", p.bits_items = 1, p.group_bits[0] = 4);
     REFUSED("one number for each group", p.bits_items = 3, p.group_bits[0] = p.group_bits[1] = p.group_bits[2] = 8);
     REFUSED("rope_key_bits: want 16, 8 or 4", p.rope_bits = 32);
