@@ -45,12 +45,12 @@ static const struct {
     request values;
 } words[] = {
     {"clla", PRESET | WIDTH, {.width = KV_LATENT}},
-    {"f32", PRESET | BITS | ROPE, {.bits = KV_F32, .rope_bits = KV_F32}},
-    {"f16", PRESET | BITS | ROPE, {.bits = KV_F16, .rope_bits = KV_F16}},
-    {"q8", PRESET | BITS | ROPE, {.bits = KV_Q8, .rope_bits = KV_Q8}},
-    {"q8_0", PRESET | BITS | ROPE, {.bits = KV_Q8, .rope_bits = KV_Q8}},
-    {"q4", PRESET | BITS | ROPE, {.bits = KV_Q4, .rope_bits = KV_Q8}},
-    {"q4_0", PRESET | BITS | ROPE, {.bits = KV_Q4, .rope_bits = KV_Q8}},
+    {"f32", PRESET | BITS, {.bits = KV_F32, .rope_bits = KV_F32}},
+    {"f16", PRESET | BITS, {.bits = KV_F16, .rope_bits = KV_F16}},
+    {"q8", PRESET | BITS, {.bits = KV_Q8, .rope_bits = KV_Q8}},
+    {"q8_0", PRESET | BITS, {.bits = KV_Q8, .rope_bits = KV_Q8}},
+    {"q4", PRESET | BITS, {.bits = KV_Q4, .rope_bits = KV_Q8}},
+    {"q4_0", PRESET | BITS, {.bits = KV_Q4, .rope_bits = KV_Q8}},
     {"width=heads", WIDTH, {.width = KV_HEADS}},
     {"width=latent", WIDTH, {.width = KV_LATENT}},
     {"depth=own", DEPTH, {.shared = false}},
@@ -95,6 +95,7 @@ static void copy_fields(request *to, const request *from, unsigned fields) {
     if (fields & DEPTH) to->shared = from->shared;
     if (fields & BITS) to->bits = from->bits;
     if (fields & ROPE) to->rope_bits = from->rope_bits;
+    else if (fields & PRESET && !(to->given & ROPE)) to->rope_bits = from->rope_bits; /* an item of its own goes first */
     if (fields & MINIMUM) to->minimum = from->minimum;
 }
 
@@ -151,9 +152,10 @@ static clla_status check_axes(const request *r, const kv_model *m, clla_error *e
 
 static clla_status check_bits(const request *r, const kv_spec *s, const kv_model *m, clla_error *error) {
     uint32_t channels = s->width == KV_LATENT ? m->rank : m->key_dim > m->value_dim ? m->key_dim : m->value_dim;
-    if (r->given & ROPE && !(r->given & PRESET) && s->width == KV_HEADS)
+    if (r->given & ROPE && s->width == KV_HEADS)
         return refuse(error, "rope= is the bits of the rope key beside a latent: the width is heads");
-    if (r->given & ROPE && !(r->given & PRESET) && m->rope_dim == 0) return refuse(error, "the model has no rope key beside its latent");
+    if (r->given & ROPE && m->rope_dim == 0)
+        return refuse(error, "the model has no rope key beside its latent");
     if (r->given & MINIMUM && !has_q4(s)) return refuse(error, "sym and min are ways of 4-bit codes: add bits=4");
     if (r->given & GROUP && s->bits >= KV_F16) return refuse(error, "groups share a scale: add bits=8 or bits=4");
     if (r->given & GROUP && r->group != m->group && s->bits == KV_MIXED)
@@ -188,7 +190,7 @@ clla_status kv_spec_parse(const char *text, const kv_model *model, kv_spec *spec
     if (status != CLLA_OK) return status;
     *spec = default_spec(model, r.given & WIDTH ? r.width : spec->width);
     if (r.given & BITS) spec->bits = r.bits;
-    if (r.given & ROPE && spec->width == KV_LATENT && model->rope_dim) spec->rope_bits = r.rope_bits;
+    if (r.rope_bits && spec->width == KV_LATENT && model->rope_dim) spec->rope_bits = r.rope_bits;
     if (r.given & MINIMUM) spec->minimum = r.minimum;
     if (r.given & GROUP) spec->group = r.group;
     if (r.given & SINKS) spec->sinks = r.sinks;

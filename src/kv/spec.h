@@ -8,7 +8,8 @@
  *
  * A string is items joined by "," or "+":
  *
- *   f32 f16 q8 q4          all of a row alike; with latents, q4 keeps the rope key in q8 (also "q8_0", "q4_0")
+ *   f32 f16 q8 q4          all of a row alike; with latents, q4 keeps the rope key in q8 (also "q8_0",
+ *                          "q4_0"); rope=N says otherwise
  *   clla                   latents as the model's header says: the default of a model that has them. Others: f16
  *   width=heads|latent  depth=own|shared  length=all
  *   bits=32|16|8|4  rope=32|16|8|4  sym|min  group=N  sinks=N
