@@ -19,8 +19,8 @@ static void need(bool truth, const char *what) {
 
 /* A model of a few kilobytes whose numbers were changed: whatever was accepted must not read or write out of
  * bounds. */
-static void run(clla_model *model) {
-    clla_session_options options = {.context = 16, .kv = "f16"};
+static void run(clla_model *model, const char *kv) {
+    clla_session_options options = {.context = 16, .kv = kv};
     clla_session_size bytes;
     clla_session *session = NULL;
     const float *logits = NULL;
@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     clla_model *model = load(data + 2, size - 2, step, &options);
     if (model) {
         speak(model);
-        if (!options.vocabulary_only) run(model);
+        if (!options.vocabulary_only) run(model, data[1] & 16 ? NULL : "f16");
         clla_model_free(model);
     }
     need(memory_in_use() == before, "nothing leaks");

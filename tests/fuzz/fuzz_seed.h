@@ -3,7 +3,7 @@
 #ifndef CLLA_FUZZ_SEED_H
 #define CLLA_FUZZ_SEED_H
 
-#include "../c/tiny_model.h"
+#include "../c/latent_plan.h"
 
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 
@@ -43,8 +43,12 @@ static inline size_t fuzz_fresh(uint8_t *data, size_t max_size, size_t prefix, b
     static gguf_writer w;
     static const tensor_type types[] = {TENSOR_Q4_0, TENSOR_Q8_0,   TENSOR_F16,
                                         TENSOR_Q5_1, TENSOR_IQ4_NL, TENSOR_BF16};
+    latent_plan latent = latent_plan_good();
+    latent.layers = latent.owners = 2, latent.own_frequencies = seed % 2, latent.seed = seed;
     if (!whole)
         fuzz_header(&w);
+    else if (seed / 16 % 2)
+        latent_plan_write(&w, &latent);
     else
         tiny_model(&w, &(tiny_options){
                            .type = types[seed % 6], .layers = 1, .untied = seed / 6 % 2 != 0, .seed = seed});
@@ -76,7 +80,8 @@ static inline void fuzz_number(uint8_t *data, size_t size, unsigned seed) {
     for (size_t at = seed / 64 % size; at + 100 < size; at++) {
         size_t length = data[at];
         bool key = length > 6 && length < 64 && !memcmp(data + at + 1, "\0\0\0\0\0\0\0", 7) &&
-                   (!memcmp(data + at + 8, "llama.", 6) || !memcmp(data + at + 8, "tokeni", 6));
+                   (!memcmp(data + at + 8, "llama.", 6) || !memcmp(data + at + 8, "clla.", 5) ||
+                    !memcmp(data + at + 8, "tokeni", 6));
         if (key) {
             memcpy(data + at + 8 + length + 4, &numbers[seed / 8 % 16], 4);
             return;
