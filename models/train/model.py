@@ -101,9 +101,8 @@ def quantized(x, bits, group, symmetric=True):
     """What the cache gives back for x: the codes of `bits` bits of each `group` channels, times their scale."""
     if bits == 16:
         return to_half(x)
-    parts = [part if part.shape[-1] == group else part for part in x.split(group, -1)]
-    if x.shape[-1] % group == 0:                                 # equal groups in one go
-        parts = [x.unflatten(-1, (-1, group))]
+    equal = x.shape[-1] % group == 0                             # then all groups go in one go
+    parts = [x.unflatten(-1, (-1, group))] if equal else x.split(group, -1)
     out = []
     for g in parts:
         if bits == 4 and not symmetric:
@@ -115,7 +114,7 @@ def quantized(x, bits, group, symmetric=True):
             top, bottom = (7, -8) if bits == 4 else (127, -127)
             scale = to_half(g.abs().amax(-1, keepdim=True) / top)
             out.append(torch.round(g * inverse(scale)).clamp(bottom, top) * scale)
-    return out[0].flatten(-2) if out[0].dim() > x.dim() else torch.cat(out, -1)
+    return out[0].flatten(-2) if equal else torch.cat(out, -1)
 
 
 def inverse(scale):

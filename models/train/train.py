@@ -134,6 +134,63 @@ def train_step(run, model, opts, a, rows, step, quantize):
     return loss, norm
 
 
+class Notes:
+    """log.jsonl and standard output: one JSON object a line."""
+
+    def __init__(self, path):
+        self.path, self.time, self.step = path, time.time(), 0
+
+    def write(self, **entry):
+        print(json.dumps(entry), flush=True)
+        with open(self.path, 'a') as log:
+            log.write(json.dumps(entry) + '\n')
+
+    def start(self, step):
+        """The rate counts from here."""
+        self.time, self.step = time.time(), step
+
+    def progress(self, step, per_step, loss, norm, lr):
+        rate = (step - self.step) * per_step / (time.time() - self.time)
+        self.write(step=step, tokens=step * per_step, loss=round(loss.item(), 4), norm=round(norm.item(), 3), lr=round(lr, 6), rate=round(rate))
+        self.start(step)
+
+
+def set_rate(opts, lr):
+    for o in opts:
+        for group in o.param_groups:
+            group['lr'] = lr
+
+
+def train(a, run, model, opts, rows, notes):
+    per_step = a.batch * model.c.context
+    steps, step = round(a.tokens / per_step), restore(a, model, opts) // per_step
+    decay_from, eval_every = (1 - a.decay) * a.tokens, max(1, round(a.evaluate / per_step))
+    notes.write(begin=step, steps=steps, parameters=parameters(model.c), arguments=vars(a) | {'stop_after': str(a.stop_after)})
+    notes.start(step)
+    started = saved = time.time()
+    while step < steps:
+        seen = step * per_step
+        if a.schedule == 'wsd' and seen >= decay_from > seen - per_step:
+            save(f'{a.out}/stable.pt', model, opts, step, seen, a)
+        quantize = seen >= model.c.quantize_from * a.tokens
+        lr = a.lr * learning_rate(a, seen + per_step / 2)
+        set_rate(opts, lr)
+        loss, norm = train_step(run, model, opts, a, rows, step, quantize)
+        step += 1
+        if step % 20 == 0:
+            notes.progress(step, per_step, loss, norm, lr)
+        if step % eval_every == 0 or step == steps:
+            held = evaluate(run, a, rows, quantize)
+            notes.write(step=step, tokens=step * per_step, held=held, seconds=round(time.time() - started))
+            notes.start(step)
+        enough = time.time() - started > a.stop_after
+        if enough or step == steps or time.time() - saved > a.save_every:
+            save(f'{a.out}/last.pt', model, opts, step, step * per_step, a)
+            saved = time.time()
+        if enough:
+            break
+
+
 def main(argv=None):
     a = arguments(argv)
     torch.set_num_threads(a.threads)
@@ -143,46 +200,8 @@ def main(argv=None):
     os.makedirs(a.out, exist_ok=True)
     c.save(f'{a.out}/config.json')
     model = Model(c).to(a.device)
-    opts = optimizers(model, a)
-    rows = Rows(a.data, c.context, a.seed, a.recall)
     run = torch.compile(model, dynamic=False) if a.compile else model
-    per_step = a.batch * c.context
-    steps, step = round(a.tokens / per_step), restore(a, model, opts) // per_step
-    eval_every = max(1, round(a.evaluate / per_step))
-
-    def note(**entry):
-        print(json.dumps(entry), flush=True)
-        with open(f'{a.out}/log.jsonl', 'a') as log:
-            log.write(json.dumps(entry) + '\n')
-
-    note(begin=step, steps=steps, parameters=parameters(c), arguments=vars(a) | {'stop_after': str(a.stop_after)})
-    started = saved = mark = time.time()
-    marked = step
-    while step < steps:
-        seen = step * per_step
-        quantize = seen >= c.quantize_from * a.tokens
-        factor = learning_rate(a, seen + per_step / 2)
-        for o in opts:
-            for g in o.param_groups:
-                g['lr'] = a.lr * factor
-        if seen >= (1 - a.decay) * a.tokens > seen - per_step:
-            save(f'{a.out}/stable.pt', model, opts, step, seen, a)
-        loss, norm = train_step(run, model, opts, a, rows, step, quantize)
-        step += 1
-        if step % 20 == 0:
-            now = time.time()
-            note(step=step, tokens=step * per_step, loss=round(loss.item(), 4), norm=round(norm.item(), 3),
-                 lr=round(a.lr * factor, 6), rate=round((step - marked) * per_step / (now - mark)))
-            mark, marked = now, step
-        if step % eval_every == 0 or step == steps:
-            note(step=step, tokens=step * per_step, held=evaluate(run, a, rows, quantize), seconds=round(time.time() - started))
-            mark, marked = time.time(), step
-        enough = time.time() - started > a.stop_after
-        if enough or step == steps or time.time() - saved > a.save_every:
-            save(f'{a.out}/last.pt', model, opts, step, step * per_step, a)
-            saved = time.time()
-        if enough:
-            break
+    train(a, run, model, optimizers(model, a), Rows(a.data, c.context, a.seed, a.recall), Notes(f'{a.out}/log.jsonl'))
 
 
 if __name__ == '__main__':
