@@ -2,9 +2,9 @@
 //
 //   node tests/bench/restore.js MODEL [--tokens 8000] [--kv SPEC] [--variant simd|relaxed] [--threads N] [--rounds 5]
 //
-// prefill: one message of so many tokens, from the call to the first token. save: to a Blob, and to a file. restore: from that file
-// to a chat that can go on, in a model that was loaded before, so that both figures leave out the same. The least and
-// the greatest of the rounds are told with the median; prefill is measured once. The chat that was restored must go on as the one that was saved.
+// prefill: one message of so many tokens, from the call to the first token; measured once. save: to a Blob. restore: from a
+// file to a chat that can go on, in a model that was loaded before, so that both figures leave out the same. The least and
+// the greatest of the rounds stand beside the median. The restored chat must go on as the saved one.
 
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
