@@ -55,11 +55,11 @@ def layer_tensors(a, owner, rng):
         yield ('attn_kv_a_norm', *gains(a.rank, rng))
     yield ('attn_k_b', *packed(kind, np.ascontiguousarray(draw(rng, HEADS, PLAIN, a.rank).swapaxes(1, 2))))
     yield ('attn_v_b', *matrix(HEADS, VALUE, a.rank))
-    yield ('attn_output', *matrix(WIDTH, HEADS * VALUE, gain=0.3 * added))
+    yield ('attn_output', *matrix(WIDTH, HEADS * VALUE, gain=0.25 * added))
     yield ('ffn_norm', *gains(WIDTH, rng))
     yield ('ffn_gate', *matrix(FF, WIDTH))
     yield ('ffn_up', *matrix(FF, WIDTH))
-    yield ('ffn_down', *matrix(WIDTH, FF, gain=0.5 * added))
+    yield ('ffn_down', *matrix(WIDTH, FF, gain=0.3 * added))
 
 
 def embedding(a, rng):
