@@ -139,7 +139,8 @@ test('chat answers a prompt, a file, or each line of a pipe', () =>
     assert.ok(lines.startsWith(one.stdout + one.stdout), lines);
     assert.match(lines, /context \d+ of 512 tokens/);
     assert.match(lines, /There is no \/nope/);
-    assert.equal(clla(['chat', '--temp', '0', '--max-tokens', '12'], { input: `${ONCE.prompt}\n` }).stdout, one.stdout, 'with the bundled model');
+    const bare = ['--temp', '0', '--max-tokens', '12', '-p', 'Hello'];
+    assert.equal(clla(['chat', ...bare]).stdout, clla(['chat', 'clla-4m-chat', ...bare]).stdout, 'without a name it is ours');
     const replies = clla([...args, '--json'], { input: `${ONCE.prompt}\n/retry\n` }).stdout.trim().split('\n').map((line) => JSON.parse(line));
     assert.equal(replies.length, 2);
     assert.deepEqual(replies[0].ids, replies[1].ids);
