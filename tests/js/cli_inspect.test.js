@@ -89,7 +89,8 @@ test('the page tells the same in 80 columns', () => {
 test('what is wrong with a specification reaches the person, with exit code 2', () => {
   const refusals = /** @type {[string, string, RegExp][]} */ ([
     [tiny, 'clla', /the model has no latents: its width is heads/],
-    [tiny, 'q8,rope=4', /"rope=4" settles what another item has settled/],
+    [tiny, 'q8,bits=4', /"bits=4" settles what another item has settled/],
+    [tiny, 'q8,rope=4', /rope= is the bits of the rope key beside a latent: the width is heads/],
     [tiny, 'bits=3', /"bits=3" is not one of f32, f16, q8, q4, clla/],
     [latents, 'depth=own', /layers of the model share their latents and have none of their own/],
     [latents, 'group=64', /group=64: want a multiple of 32, at most the 32 channels/],
