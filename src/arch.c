@@ -87,9 +87,9 @@ static void read_heads(reader *r, hyper *h) {
     h->value_dim = u32_or(r, "attention.value_length", head_dim);
 }
 
-enum { CHANNELS_LIMIT = 2048 };
-
 /* ---- latents -------------------------------------------------------------------------------------------------- */
+
+enum { CHANNELS_LIMIT = 2048 }; /* of the latent, and of its rope key */
 
 static void fail(reader *r, const char *suffix, const char *why) {
     if (r->status == CLLA_OK)
@@ -170,7 +170,8 @@ static void read_latent(reader *r, hyper *h) {
     kv->rope_bits = (kv_bits)rope_bits;
     if (!is_bits(rope_bits)) fail(r, "attention.rope_key_bits", "want 16, 8 or 4");
     if (kv->sinks > KV_SINKS_MAX) fail(r, "attention.kv_sink_tokens", "more than 1024");
-    if (kv->rank > CHANNELS_LIMIT || kv->rope_dim > CHANNELS_LIMIT) fail(r, "attention.kv_lora_rank", "the latent and its rope key are too wide: want at most 2048 channels each");
+    if (kv->rank > CHANNELS_LIMIT || kv->rope_dim > CHANNELS_LIMIT)
+        fail(r, "attention.kv_lora_rank", "the latent and its rope key are too wide: want at most 2048 channels each");
     read_owners(r, h);
     read_latent_bits(r, h);
     check_same(r, "attention.head_count_kv", 1);
@@ -213,7 +214,7 @@ static void read_scaling(reader *r, hyper *h) {
 }
 
 static void read_rope(reader *r, hyper *h) {
-    h->rope_dim = u32_or(r, "rope.dimension_count", r->a->latent ? 0 : h->key_dim);
+    h->rope_dim = r->a->latent ? h->kv.rope_dim : u32_or(r, "rope.dimension_count", h->key_dim);
     h->rope_base = f32_or(r, "rope.freq_base", 10000.0f);
     h->rope_scale = 1.0f / f32_or(r, "rope.scale_linear", 1.0f);
     read_scaling(r, h);
@@ -245,7 +246,6 @@ static clla_status check_latent(const hyper *h, const char *name, clla_error *er
 }
 
 static clla_status check(const hyper *h, const char *name, clla_error *error) {
-    clla_status status;
     const struct {
         const char *what;
         uint32_t value, limit;
@@ -263,7 +263,7 @@ static clla_status check(const hyper *h, const char *name, clla_error *error) {
     if (h->heads % h->kv_heads)
         return clla_fail(error, CLLA_BAD_FILE, "%s: %u heads do not divide among %u key/value heads", name, h->heads,
                          h->kv_heads);
-    status = h->kv.rank ? check_latent(h, name, error) : CLLA_OK;
+    clla_status status = h->kv.rank ? check_latent(h, name, error) : CLLA_OK;
     if (status != CLLA_OK) return status;
     if (h->rope_dim % 2 || h->rope_dim > h->key_dim)
         return clla_fail(error, CLLA_BAD_FILE, "%s.rope.dimension_count is %u: want an even number up to %u", name,

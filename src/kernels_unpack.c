@@ -1,6 +1,5 @@
 /* kernels_unpack.c: the values of a group of four rows, fast: the rows of a cache are read back in this way for every
  * token. Results are those of matrix_row, bit for bit. */
-#include "f16.h"
 #include "kernels_layout.h"
 
 #define TEMPLATE static inline __attribute__((always_inline))
