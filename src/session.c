@@ -9,6 +9,8 @@
 enum { DEFAULT_CONTEXT = 4096, DEFAULT_CHUNK = 128, CHUNK_LIMIT = 4096, LOGITS_LIMIT = 4096 };
 static const uint32_t CONTEXT_LIMIT = UINT32_MAX / KV_TILE * KV_TILE; /* whole tiles of it are counted in 32 bits */
 
+_Static_assert((int)CLLA_KV_TEXT == (int)KV_SPEC_TEXT, "the public text holds a specification");
+
 /* Option values with their defaults filled in. */
 static clla_status resolve(clla_session *s, const clla_model *m, const clla_session_options *options,
                            clla_error *error) {
