@@ -44,9 +44,9 @@ void matrix_put_row(matrix *m, uint32_t row, const uint8_t *from);
 /* The values of one row (token embeddings). */
 void matrix_row(const matrix *m, uint32_t row, float *values /* [cols] */);
 
-/* The values of the four rows of a group, each `stride` floats after the one before. For the types of caches: F32, F16,
- * Q4_0, Q4_1, Q8_0; of Q8_0, columns up to a multiple of four are written. */
-void matrix_group(const matrix *m, uint32_t group, float *values, size_t stride);
+/* The values of the rows of groups [group_begin, group_end), four each, each row `stride` floats after the one before. For
+ * the types of caches: F32, F16, Q4_0, Q4_1, Q8_0; of Q8_0, columns up to a multiple of four are written. */
+void matrix_groups(const matrix *m, uint32_t group_begin, uint32_t group_end, float *values, size_t stride);
 
 /* Activations as a product reads them. `values` always points at the caller's f32 activations, n columns. */
 typedef struct columns {

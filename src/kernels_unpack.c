@@ -1,4 +1,4 @@
-/* kernels_unpack.c: the values of a group of four rows, fast: the rows of a cache are read back in this way for every
+/* kernels_unpack.c: the values of groups of four rows, fast: the rows of a cache are read back in this way for every
  * token. Results are those of matrix_row, bit for bit. */
 #include "kernels_layout.h"
 
@@ -57,17 +57,29 @@ TEMPLATE void block_unpack(code_form form, bool minimum, const uint8_t *block, u
     }
 }
 
-TEMPLATE void group_unpack(code_form form, bool minimum, const format *f, uint32_t cols, const uint8_t *group, float *values,
-                           size_t stride) {
+TEMPLATE void group_unpack(code_form form, bool minimum, const format *f, uint32_t cols, const uint8_t *group, const unpacker *u,
+                           half_constants c, float *values, size_t stride) {
     const uint8_t *scales = group + code_bytes(form, cols);
-    half_constants c = half_constants_keep();
-    unpacker u = unpacker_keep(f);
     for (uint32_t k = 0; k < cols; k += COLUMN_BLOCK, values += COLUMN_BLOCK) {
         uint32_t steps = cols - k < COLUMN_BLOCK ? (cols - k + 3) / 4 : STEPS;
         line l = line_load(minimum, scales, c);
-        block_unpack(form, minimum, group, steps, &u, &l, values, stride);
+        block_unpack(form, minimum, group, steps, u, &l, values, stride);
         scales += scale_bytes(*f), group += code_block_bytes(form);
     }
+}
+
+/* Groups that lie one behind the other. */
+typedef struct run {
+    const uint8_t *group;
+    size_t group_bytes;
+    uint32_t count;
+} run;
+
+TEMPLATE void groups_unpack(code_form form, bool minimum, const format *f, uint32_t cols, run r, float *values, size_t stride) {
+    half_constants c = half_constants_keep();
+    unpacker u = unpacker_keep(f);
+    for (uint32_t g = 0; g < r.count; g++)
+        group_unpack(form, minimum, f, cols, r.group + g * r.group_bytes, &u, c, values + g * MATRIX_GROUP * stride, stride);
 }
 
 /* Four columns' values of four rows lie column by column: transposed by single numbers. */
@@ -82,11 +94,13 @@ static void group_float(const matrix *m, const uint8_t *group, float *values, si
     }
 }
 
-void matrix_group(const matrix *m, uint32_t group, float *values, size_t stride) {
+void matrix_groups(const matrix *m, uint32_t group_begin, uint32_t group_end, float *values, size_t stride) {
     const format *f = format_find(m->type);
-    const uint8_t *data = m->data + group * matrix_group_bytes(m->type, m->cols);
-    if (!f) group_float(m, data, values, stride);
-    else if (f->form == CODE_8) group_unpack(CODE_8, false, f, m->cols, data, values, stride);
-    else if (f->minimum == MINIMUM_NONE) group_unpack(CODE_4, false, f, m->cols, data, values, stride);
-    else group_unpack(CODE_4, true, f, m->cols, data, values, stride);
+    size_t bytes = matrix_group_bytes(m->type, m->cols);
+    run r = {m->data + group_begin * bytes, bytes, group_end - group_begin};
+    if (f && f->form == CODE_8) groups_unpack(CODE_8, false, f, m->cols, r, values, stride);
+    else if (f && f->minimum == MINIMUM_NONE) groups_unpack(CODE_4, false, f, m->cols, r, values, stride);
+    else if (f) groups_unpack(CODE_4, true, f, m->cols, r, values, stride);
+    else
+        for (uint32_t g = 0; g < r.count; g++) group_float(m, r.group + g * bytes, values + g * MATRIX_GROUP * stride, stride);
 }

@@ -204,8 +204,8 @@ static void read_matrices(const attention *a, const block *b, float *strip, uint
     size_t stride = stride_of(a);
     for (uint32_t i = 0; i < f->count && f->runs[i].first < s->value_dim; i++) {
         matrix m = kv_value_matrix(a->cache, a->layer, b->head, i);
-        for (uint32_t t = 0; t < tokens; t += MATRIX_GROUP)
-            matrix_group(&m, (start + t) / MATRIX_GROUP, strip + t * stride + f->runs[i].first, stride);
+        matrix_groups(&m, start / MATRIX_GROUP, (start + tokens + MATRIX_GROUP - 1) / MATRIX_GROUP, strip + f->runs[i].first,
+                      stride);
     }
 }
 

@@ -218,7 +218,7 @@ static void test_short_blocks(void) {
                       (unsigned)cols, (unsigned)i, (unsigned)n);
             for (uint32_t r = 0; r < p.rows; r++) {
                 matrix_row(&m, r, row);
-                matrix_group(&m, r / MATRIX_GROUP, group, 96);
+                matrix_groups(&m, r / MATRIX_GROUP, r / MATRIX_GROUP + 1, group, 96);
                 CHECK(memcmp(row, p.w + (size_t)r * whole, cols * sizeof *row) == 0, "%u columns, row %u", (unsigned)cols, (unsigned)r);
                 for (uint32_t k = 0; k < cols; k++)
                     CHECK(row[k] == group[r % MATRIX_GROUP * 96 + k], "%u columns, row %u of a group", (unsigned)cols, (unsigned)r);
@@ -241,7 +241,7 @@ static void test_groups(void) {
             for (uint32_t r = 0; r < p.rows; r++) {
                 if (r % MATRIX_GROUP == 0)
                     for (int i = 0; i < MATRIX_GROUP * STRIDE; i++) values[i] = 12345.0f;
-                if (r % MATRIX_GROUP == 0) matrix_group(&p.m, r / MATRIX_GROUP, values, STRIDE);
+                if (r % MATRIX_GROUP == 0) matrix_groups(&p.m, r / MATRIX_GROUP, r / MATRIX_GROUP + 1, values, STRIDE);
                 for (uint32_t k = 0; k < STRIDE; k++) {
                     float want = k < cols ? p.w[(size_t)r * cols + k] : 12345.0f, got = values[r % MATRIX_GROUP * STRIDE + k];
                     CHECK(got == want, "%s, %u columns, row %u, column %u: %g, not %g", p.name, (unsigned)cols, (unsigned)r,

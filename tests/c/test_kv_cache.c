@@ -90,7 +90,7 @@ static void read_runs(const bench *b, const kv_format *f, bool value, uint32_t l
     for (uint32_t i = 0; i < f->count; i++) {
         matrix m = value ? kv_value_matrix(&b->cache, layer, head, i) : kv_key_matrix(&b->cache, layer, head, i);
         matrix_row(&m, token, row);
-        matrix_group(&m, token / MATRIX_GROUP, group[0], ROW_MAX + COLUMN_BLOCK);
+        matrix_groups(&m, token / MATRIX_GROUP, token / MATRIX_GROUP + 1, group[0], ROW_MAX + COLUMN_BLOCK);
         for (uint32_t c = 0; c < m.cols; c++) {
             CHECK(row[c] == group[token % MATRIX_GROUP][c], "%s: token %u alone and in its group differ", b->storage->kv, token);
             CHECK(row[c] == 0 || c < f->runs[i].channels, "padding is %g", (double)row[c]);
