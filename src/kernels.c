@@ -103,16 +103,28 @@ void columns_pack(const columns *c, uint32_t begin, uint32_t end) {
 
 /* ---- the product ------------------------------------------------------------------------------------------- */
 
+static multiply_kernel *five_kernel(tensor_type type) {
+    switch (type) {
+    case TENSOR_Q4_0: return multiply_Q4_0_five;
+    case TENSOR_Q4_1: return multiply_Q4_1_five;
+    case TENSOR_Q8_0: return multiply_Q8_0_five;
+    default: return NULL;
+    }
+}
+
 /* Tiles outside, groups inside: a tile's activations stay in the nearest cache while the groups pass by. */
 static void multiply_integer(const matrix *w, const columns *c, multiply_job job, int kernel) {
-    for (uint32_t first = 0; first < c->n; first += TILE) {
-        job.columns = c->n - first < TILE ? c->n - first : TILE;
+    multiply_kernel *five = five_kernel(w->type);
+    job.blocks = blocks_of(w->cols);
+    job.code_bytes = code_bytes(integer_kernels[kernel].format.form, w->cols);
+    for (uint32_t first = 0; first < c->n; first += job.columns, job.y += job.columns * job.stride) {
+        uint32_t left = c->n - first;
+        job.columns = left < TILE ? left : left == TILE + 1 && five ? left : TILE;
         job.tile = tile_at(c, first);
-        job.blocks = blocks_of(w->cols);
-        job.code_bytes = code_bytes(integer_kernels[kernel].format.form, w->cols);
-        if (tile_width(c->n, first) == 1) integer_kernels[kernel].one(&job);
+        job.last = job.columns > TILE ? tile_at(c, first + TILE) : NULL;
+        if (job.columns > TILE) five(&job);
+        else if (left == 1) integer_kernels[kernel].one(&job);
         else integer_kernels[kernel].tile(&job);
-        job.y += TILE * job.stride;
     }
 }
 

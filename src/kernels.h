@@ -44,10 +44,6 @@ void matrix_put_row(matrix *m, uint32_t row, const uint8_t *from);
 /* The values of one row (token embeddings). */
 void matrix_row(const matrix *m, uint32_t row, float *values /* [cols] */);
 
-/* The values of the rows of groups [group_begin, group_end), four each, each row `stride` floats after the one before. For
- * the types of caches: F32, F16, Q4_0, Q4_1, Q8_0; of Q8_0, columns up to a multiple of four are written. */
-void matrix_groups(const matrix *m, uint32_t group_begin, uint32_t group_end, float *values, size_t stride);
-
 /* Activations as a product reads them. `values` always points at the caller's f32 activations, n columns. */
 typedef struct columns {
     const float *values; /* [n, cols] */
@@ -65,5 +61,12 @@ void columns_pack(const columns *c, uint32_t begin, uint32_t end);
 /* y[i * stride + row] = sum_k W[row, k] x[i, k] for all i < c->n and the rows of groups [group_begin, group_end). */
 void matrix_multiply(const matrix *w, const columns *c, uint32_t group_begin, uint32_t group_end, float *y,
                      size_t stride);
+
+/* y[i * y_stride + k] += sum_row W[row, k] x[i * x_stride + row] for i < n, k < cols; row counts from the first of groups
+ * [group_begin, group_end). For the types of caches: F32, F16, Q4_0, Q4_1, Q8_0; of codes, columns
+ * up to a multiple of four (Q8_0) or 32 are added to y too, and x times a row's scale counts in units of max |x scale| /
+ * 32767, the maximum being that of 64 rows. Rows of the last group that do not count have x = 0. */
+void matrix_multiply_transposed(const matrix *w, uint32_t group_begin, uint32_t group_end, const float *x,
+                                size_t x_stride, uint32_t n, float *y, size_t y_stride);
 
 #endif

@@ -12,7 +12,7 @@
 
 #define TEMPLATE static inline __attribute__((always_inline))
 
-enum { ABREAST = 2 /* groups side by side */, HALF_STEPS = STEPS / 2 };
+enum { ABREAST = 2 /* groups side by side */, HALF_STEPS = STEPS / 2, WIDEST = TILE + 1 };
 
 /* Which bits of a code a product takes: all, or four of eight where the dot takes only seven. */
 typedef enum code_bits { BITS_ALL, BITS_LOW, BITS_HIGH } code_bits;
@@ -94,21 +94,31 @@ TEMPLATE int bits_of(code_form form, code_bits bits) {
 
 /* ---- integer sums ------------------------------------------------------------------------------------------ */
 
-/* One block of several groups against the same block of a tile. */
+/* One block of several groups against the same block of a tile, and of the tile of one behind it. */
 typedef struct pair {
-    const uint8_t *blocks[ABREAST], *x;
+    const uint8_t *blocks[ABREAST], *x, *last;
 } pair;
+
+/* Token number i of `width`: its four activations of a step, and the block's floats (kernels_layout.h). */
+TEMPLATE const dot_item *items_at(pair p, int step, int i, int width) {
+    const uint8_t *at = i == TILE ? p.last + step * STEP_BYTES : p.x + (step * (width > TILE ? TILE : width) + i) * STEP_BYTES;
+    return (const dot_item *)(const void *)at;
+}
+TEMPLATE float float_at(pair p, int number, int i, int width) {
+    int tile = i == TILE ? 1 : width > TILE ? TILE : width;
+    const float *floats = (const float *)(const void *)((i == TILE ? p.last : p.x) + STEPS * STEP_BYTES * tile);
+    return floats[tile * number + i % TILE % tile];
+}
 
 /* Add steps j and j + 4 (both, or the half `first` = `last`) to partial [ABREAST][TILE]. */
 TEMPLATE void add_step(code_form form, code_bits bits, pair p, int j, int first, int last, int width,
-                       const constants *c, const planes *shared, dot_sum (*partial)[TILE]) {
-    const uint8_t *items = p.x + j * width * STEP_BYTES;
+                       const constants *c, const planes *shared, dot_sum (*partial)[WIDEST]) {
     UNROLL for (int half = first; half <= last; half++) {
         dot_codes codes[ABREAST];
         UNROLL for (int g = 0; g < ABREAST; g++)
             codes[g] = dot_prepare(code_step(form, bits, p.blocks[g] + 16 * j, &shared[g], half, c), c->even);
         UNROLL for (int i = 0; i < width; i++) {
-            const dot_item *x = (const dot_item *)(const void *)(items + (HALF_STEPS * half * width + i) * STEP_BYTES);
+            const dot_item *x = items_at(p, j + HALF_STEPS * half, i, width);
             UNROLL for (int g = 0; g < ABREAST; g++) partial[g][i] = dot_add(partial[g][i], codes[g], x);
         }
     }
@@ -116,12 +126,12 @@ TEMPLATE void add_step(code_form form, code_bits bits, pair p, int j, int first,
 
 /* sums [ABREAST][TILE] += the product of all steps of the halves `first` to `last`. */
 TEMPLATE void add_steps(code_form form, code_bits bits, pair p, int first, int last, int width, const constants *c,
-                        i32x4 (*sums)[TILE]) {
+                        i32x4 (*sums)[WIDEST]) {
     int room = dot_room(bits_of(form, bits)) / (last - first + 1), rounds = room < HALF_STEPS ? room : HALF_STEPS;
     planes shared[ABREAST];
     UNROLL for (int g = 0; g < ABREAST; g++) shared[g] = planes_load(form, p.blocks[g]);
     KEEP_LOOP for (int from = 0; from < HALF_STEPS; from += rounds) {
-        dot_sum partial[ABREAST][TILE];
+        dot_sum partial[ABREAST][WIDEST];
         UNROLL for (int g = 0; g < ABREAST; g++)
             UNROLL for (int i = 0; i < width; i++) partial[g][i] = i4_splat(0);
         KEEP_LOOP for (int j = from; j < from + rounds; j++) {
@@ -135,7 +145,7 @@ TEMPLATE void add_steps(code_form form, code_bits bits, pair p, int first, int l
 
 /* The same for all bits of the codes. */
 TEMPLATE void add_part(code_form form, pair p, int first, int last, int width, const constants *c,
-                       i32x4 (*sums)[TILE]) {
+                       i32x4 (*sums)[WIDEST]) {
     constants own = *c;
     if (form == CODE_TABLE) own.table = b16_load(kernels_iq4_table[BITS_ALL]);
     if (bits_of(form, BITS_ALL) <= DOT_BITS) {
@@ -188,19 +198,18 @@ TEMPLATE scale scale_part(format f, scale head, const uint8_t *scales, uint32_t 
 
 /* results += one block of all groups times the tile's. */
 TEMPLATE void multiply_block(format f, pair p, const uint8_t *const *scales, const scale *heads, uint32_t at, int width,
-                             const constants *c, f32x4 (*results)[TILE]) {
-    const float *floats = (const float *)(const void *)(p.x + STEPS * STEP_BYTES * width);
+                             const constants *c, f32x4 (*results)[WIDEST]) {
     UNROLL for (int part = 0; part < (int)f.parts; part++) {
-        const float *x_sums = floats + width * (f.parts == 1 ? 1 : 2 + part);
-        i32x4 sums[ABREAST][TILE];
+        const int x_sum = f.parts == 1 ? 1 : 2 + part;
+        i32x4 sums[ABREAST][WIDEST];
         UNROLL for (int g = 0; g < ABREAST; g++)
             UNROLL for (int i = 0; i < width; i++) sums[g][i] = i4_splat(0);
         add_part(f.form, p, part, f.parts == 1 ? 1 : part, width, c, sums);
         UNROLL for (int g = 0; g < ABREAST; g++) {
             scale s = scale_part(f, heads[g], scales[g], at * f.parts + (uint32_t)part, c);
             UNROLL for (int i = 0; i < width; i++) {
-                results[g][i] = f4_madd(results[g][i], f4_from_i4(sums[g][i]), f4_mul(s.d, f4_splat(floats[i])));
-                results[g][i] = f4_madd(results[g][i], s.m, f4_splat(x_sums[i]));
+                results[g][i] = f4_madd(results[g][i], f4_from_i4(sums[g][i]), f4_mul(s.d, f4_splat(float_at(p, 0, i, width))));
+                results[g][i] = f4_madd(results[g][i], s.m, f4_splat(float_at(p, x_sum, i, width)));
             }
         }
     }
@@ -208,8 +217,8 @@ TEMPLATE void multiply_block(format f, pair p, const uint8_t *const *scales, con
 
 /* results = whole rows of all groups times the tile. */
 TEMPLATE void multiply_rows(format f, const uint8_t *const *groups, const multiply_job *job, int width,
-                            const constants *c, f32x4 (*results)[TILE]) {
-    pair p = {.x = job->tile};
+                            const constants *c, f32x4 (*results)[WIDEST]) {
+    pair p = {.x = job->tile, .last = job->last};
     const uint8_t *scales[ABREAST];
     UNROLL for (int g = 0; g < ABREAST; g++) {
         p.blocks[g] = groups[g];
@@ -222,7 +231,8 @@ TEMPLATE void multiply_rows(format f, const uint8_t *const *groups, const multip
         KEEP_LOOP for (uint32_t at = 0; at < f.super; at++) {
             multiply_block(f, p, scales, heads, at, width, c, results);
             UNROLL for (int g = 0; g < ABREAST; g++) p.blocks[g] += code_block_bytes(f.form);
-            p.x += tile_block_bytes((uint32_t)width);
+            p.x += tile_block_bytes(width > TILE ? TILE : (uint32_t)width);
+            if (width > TILE) p.last += tile_block_bytes(1);
         }
         UNROLL for (int g = 0; g < ABREAST; g++) scales[g] += scale_bytes(f);
     }
@@ -239,7 +249,7 @@ TEMPLATE void multiply(format f, const multiply_job *job, int width) {
     float *y = job->y;
     for (uint32_t first = 0; first < job->groups; first += ABREAST, y += ABREAST * MATRIX_GROUP) {
         const uint8_t *groups[ABREAST]; /* a group that is missing at the end is computed as the first one again */
-        f32x4 results[ABREAST][TILE];
+        f32x4 results[ABREAST][WIDEST];
         for (uint32_t g = 0; g < ABREAST; g++)
             groups[g] = job->group + (first + g < job->groups ? first + g : first) * job->group_bytes;
         multiply_rows(f, groups, job, width, &c, results);
@@ -265,3 +275,11 @@ TEMPLATE void multiply(format f, const multiply_job *job, int width) {
     }
 #include "kernels.inc"
 #undef KERNEL
+
+#define CACHE_KERNEL(name, form, minimum, offset)                                                              \
+    void multiply_##name##_five(const multiply_job *job) {                                                    \
+        multiply((format){form, 1, 1, minimum, offset}, job, TILE + 1);                                       \
+    }
+CACHE_KERNEL(Q4_0, CODE_4, MINIMUM_NONE, 8)
+CACHE_KERNEL(Q4_1, CODE_4, MINIMUM_HALF, 0)
+CACHE_KERNEL(Q8_0, CODE_8, MINIMUM_NONE, 128)

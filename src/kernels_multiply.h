@@ -9,9 +9,9 @@ typedef struct multiply_job {
     const uint8_t *group; /* the first group */
     size_t group_bytes;
     uint32_t groups, rows;    /* rows of the matrix from the first group on: the last group may be partial */
-    uint32_t blocks, columns; /* of 32 in a row; tokens in use of the tile */
+    uint32_t blocks, columns; /* of 32 in a row; tokens in use */
     size_t code_bytes;        /* of a group: its scales lie behind */
-    const uint8_t *tile;
+    const uint8_t *tile, *last; /* the tile of a single token behind it, for five */
     float *y; /* [columns, stride], from the first group's first row */
     size_t stride;
 } multiply_job;
@@ -22,6 +22,10 @@ typedef void multiply_kernel(const multiply_job *job);
 #define KERNEL(name, form, parts, super, minimum, offset) multiply_kernel multiply_##name##_one, multiply_##name##_tile;
 #include "kernels.inc"
 #undef KERNEL
+
+/* For the types of caches a third, of a tile and a single token behind it: nine heads are four and five. A pass over
+ * the codes for one token would cost two thirds of a tile's. */
+multiply_kernel multiply_Q4_0_five, multiply_Q4_1_five, multiply_Q8_0_five;
 
 /* F32, F16 and BF16, against c->values. */
 void multiply_float(const matrix *w, const columns *c, multiply_job job);

@@ -66,6 +66,9 @@ static inline i32x4 i4_load_u16(const uint16_t *from) { return wasm_u32x4_load16
 static inline void i4_store_u16(uint16_t *to, i32x4 a) { /* lanes 0 .. 65535 */
     wasm_v128_store64_lane(to, wasm_u16x8_narrow_i32x4(a, a), 0);
 }
+static inline void i4_store_i16(int16_t *to, i32x4 a) { /* lanes -32768 .. 32767 */
+    wasm_v128_store64_lane(to, wasm_i16x8_narrow_i32x4(a, a), 0);
+}
 static inline i32x4 i4_splat(int32_t a) { return wasm_i32x4_splat(a); }
 static inline i32x4 i4_add(i32x4 a, i32x4 b) { return wasm_i32x4_add(a, b); }
 static inline i32x4 i4_sub(i32x4 a, i32x4 b) { return wasm_i32x4_sub(a, b); }
@@ -94,6 +97,11 @@ static inline u8x16 b16_spread(u8x16 a, u8x16 at) { return wasm_i8x16_relaxed_sw
 #else
 static inline u8x16 b16_spread(u8x16 a, u8x16 at) { return wasm_i8x16_swizzle(a, at); }
 #endif
+
+/* sum + the products of two 16-bit numbers with the pairs of 16-bit lanes of a. */
+static inline i32x4 i4_add_pairs(i32x4 sum, u8x16 a, const int16_t *two) {
+    return wasm_i32x4_add(sum, wasm_i32x4_dot_i16x8(wasm_v128_load32_splat(two), a));
+}
 
 #if defined(__wasm_relaxed_simd__)
 
@@ -180,6 +188,9 @@ static inline i32x4 i4_load_u16(const uint16_t *from) { return (i32x4){from[0], 
 static inline void i4_store_u16(uint16_t *to, i32x4 a) {
     for (int i = 0; i < 4; i++) to[i] = (uint16_t)a[i];
 }
+static inline void i4_store_i16(int16_t *to, i32x4 a) {
+    for (int i = 0; i < 4; i++) to[i] = (int16_t)a[i];
+}
 static inline i32x4 i4_splat(int32_t a) { return (i32x4){a, a, a, a}; }
 static inline i32x4 i4_add(i32x4 a, i32x4 b) { return (i32x4)((simd_u32x4)a + (simd_u32x4)b); }
 static inline i32x4 i4_sub(i32x4 a, i32x4 b) { return (i32x4)((simd_u32x4)a - (simd_u32x4)b); }
@@ -209,6 +220,11 @@ static inline u8x16 b16_spread(u8x16 a, u8x16 at) {
     u8x16 found = a;
     for (int i = 0; i < 16; i++) found[i] = at[i] < 16 ? a[at[i]] : 0;
     return found;
+}
+static inline i32x4 i4_add_pairs(i32x4 sum, u8x16 a, const int16_t *two) {
+    simd_u16x8 lanes = (simd_u16x8)a;
+    for (int i = 0; i < 4; i++) sum[i] += two[0] * (int16_t)lanes[2 * i] + two[1] * (int16_t)lanes[2 * i + 1];
+    return sum;
 }
 static inline u8x16 b16_lookup(u8x16 table, u8x16 at) {
     u8x16 found = table;
@@ -260,8 +276,16 @@ static inline float f4_largest(f32x4 a) {
 static inline f32x4 f4_load_i8(const int8_t *from) { return f4_from_i4(i4_load_i8(from)); }
 
 /* To the nearest integer, ties to even, for |a| < 2^22: at 1.5 * 2^23 the last bit of a float is worth one. */
+#define ROUND_SHIFT 0x1.8p23f
+#define ROUND_BIAS 0x4b400000 /* its bits */
 static inline i32x4 i4_round(f32x4 a) {
-    return i4_sub(i4_of_bits(f4_add(a, f4_splat(0x1.8p23f))), i4_splat(0x4b400000));
+    return i4_sub(i4_of_bits(f4_add(a, f4_splat(ROUND_SHIFT))), i4_splat(ROUND_BIAS));
+}
+
+static inline int32_t i4_sum(i32x4 a) {
+    int32_t lanes[4];
+    i4_store(lanes, a);
+    return lanes[0] + lanes[1] + lanes[2] + lanes[3];
 }
 
 /* Constants that stay in registers. V8 makes a vector constant anew, with three instructions, wherever it is used; what
@@ -279,12 +303,12 @@ static inline f32x4 f4_keep(float a) {
     return f4_splat(kept);
 }
 
-/* For b16_spread: each byte of a quarter to the top of a lane, where it counts 2^24 times its signed value. */
-#define SPREAD_UNIT 0x1p-24f
-static inline u8x16 spread_keep(int quarter) {
-    volatile uint32_t first = 0x00808080u | (uint32_t)(4 * quarter) << 24;
+/* For b16_spread: of sixteen codes, four rows by four columns, those of rows 2 * half and 2 * half + 1, column by column
+ * side by side, each the low byte of sixteen bits. */
+static inline u8x16 pair_keep(int half) {
+    volatile uint32_t first = 0x80048000u | (uint32_t)half * 0x00080008u;
     int32_t lanes[4];
-    for (uint32_t k = 0; k < 4; k++) lanes[k] = (int32_t)(first + (k << 24));
+    for (uint32_t k = 0; k < 4; k++) lanes[k] = (int32_t)(first + 0x00010001u * k);
     return b16_of_bits(i4_load(lanes));
 }
 

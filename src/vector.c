@@ -1,31 +1,37 @@
 /* vector.c: norms, activations, rope and the attention panel, four lanes at a time. */
 #include "vector.h"
 
-#include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "f16.h"
 #include "simd.h"
 
 /* exp(x) = 2^n e^r with n = round(x / ln 2), |r| <= ln 2 / 2; e^r = 1 + r + r^2 p(r). The argument is held in
- * [-87, 88], where the result is a normal number. ln 2 is split in two so that n * high is exact. */
-static inline f32x4 f4_exp(f32x4 x) {
-    x = f4_min(f4_max(x, f4_splat(-87.0f)), f4_splat(88.0f));
-    i32x4 n = i4_round(f4_mul(x, f4_splat(1.44269504f)));
-    f32x4 whole = f4_from_i4(n);
-    f32x4 r = f4_sub(x, f4_mul(whole, f4_splat(0.693359375f)));
-    r = f4_sub(r, f4_mul(whole, f4_splat(-2.12194440e-4f)));
-    f32x4 p = f4_splat(1.9875691500e-4f);
-    p = f4_madd(f4_splat(1.3981999507e-3f), p, r);
-    p = f4_madd(f4_splat(8.3334519073e-3f), p, r);
-    p = f4_madd(f4_splat(4.1665795894e-2f), p, r);
-    p = f4_madd(f4_splat(1.6666665459e-1f), p, r);
-    p = f4_madd(f4_splat(5.0000001201e-1f), p, r);
-    p = f4_add(f4_madd(r, f4_mul(p, r), r), f4_splat(1.0f));
-    return f4_mul(p, f4_of_bits(i4_shl(i4_add(n, i4_splat(127)), 23)));
+ * [-87, 88], where the result is a normal number. ln 2 is split in two so that n * high is exact. Adding `shift` rounds:
+ * n stands in the last bits of the sum then, and is added to the exponent of e^r. */
+typedef struct exp_constants {
+    f32x4 lowest, highest, inverse, shift, high, low, p[6], one;
+} exp_constants;
+#define EXP_CONSTANTS(make)                                                                                     \
+    {make(-87.0f), make(88.0f), make(1.44269504f), make(ROUND_SHIFT), make(0.693359375f), make(-2.12194440e-4f), \
+     {make(1.9875691500e-4f), make(1.3981999507e-3f), make(8.3334519073e-3f), make(4.1665795894e-2f),           \
+      make(1.6666665459e-1f), make(5.0000001201e-1f)},                                                          \
+     make(1.0f)}
+
+static inline f32x4 f4_exp(f32x4 x, const exp_constants *k) {
+    x = f4_min(f4_max(x, k->lowest), k->highest);
+    f32x4 shifted = f4_add(f4_mul(x, k->inverse), k->shift), n = f4_sub(shifted, k->shift);
+    f32x4 r = f4_sub(f4_sub(x, f4_mul(n, k->high)), f4_mul(n, k->low)), p = k->p[0];
+    UNROLL for (int i = 1; i < 6; i++) p = f4_madd(k->p[i], p, r);
+    p = f4_add(f4_madd(r, f4_mul(p, r), r), k->one);
+    return f4_of_bits(i4_add(i4_of_bits(p), i4_shl(i4_of_bits(shifted), 23)));
 }
 
-float vector_exp(float x) { return f4_lane0(f4_exp(f4_splat(x))); }
+float vector_exp(float x) {
+    const exp_constants k = EXP_CONSTANTS(f4_splat);
+    return f4_lane0(f4_exp(f4_splat(x), &k));
+}
 
 void vector_norm(const float *x, const float *weight, uint32_t n, float epsilon, float *y) {
     f32x4 squares = f4_zero();
@@ -61,25 +67,26 @@ void vector_scale(float *y, float factor, uint32_t n) {
 }
 
 /* x sigmoid(z) */
-static inline f32x4 f4_gated(f32x4 x, f32x4 z) {
-    f32x4 one = f4_splat(1.0f);
-    return f4_div(x, f4_add(one, f4_exp(f4_sub(f4_zero(), z))));
+static inline f32x4 f4_gated(f32x4 x, f32x4 z, const exp_constants *k) {
+    return f4_div(x, f4_add(k->one, f4_exp(f4_sub(f4_zero(), z), k)));
 }
 
 /* gelu(x) = x (1 + tanh u) / 2 = x sigmoid(2u), u = sqrt(2 / pi) (x + 0.044715 x^3) */
-static inline f32x4 f4_gelu(f32x4 x) {
+static inline f32x4 f4_gelu(f32x4 x, const exp_constants *k) {
     f32x4 cubic = f4_add(f4_mul(f4_mul(f4_mul(x, x), x), f4_splat(0.044715f)), x);
-    return f4_gated(x, f4_mul(cubic, f4_splat(2 * 0.79788456f)));
+    return f4_gated(x, f4_mul(cubic, f4_splat(2 * 0.79788456f)), k);
 }
 
-static inline f32x4 f4_silu(f32x4 x) { return f4_gated(x, x); }
+static inline f32x4 f4_silu(f32x4 x, const exp_constants *k) { return f4_gated(x, x, k); }
 
 /* The last n % 4 values go through the same lanes. */
 #define GATE_LOOP(name, activation)                                                                           \
     void name(float *gate, const float *up, uint32_t n) {                                                     \
+        const exp_constants k = EXP_CONSTANTS(f4_keep);                                                       \
         uint32_t i = 0;                                                                                       \
-        for (; i + 4 <= n; i += 4) f4_store(gate + i, f4_mul(activation(f4_load(gate + i)), f4_load(up + i))); \
-        for (; i < n; i++) gate[i] = f4_lane0(activation(f4_splat(gate[i]))) * up[i];                         \
+        for (; i + 4 <= n; i += 4)                                                                            \
+            f4_store(gate + i, f4_mul(activation(f4_load(gate + i), &k), f4_load(up + i)));                   \
+        for (; i < n; i++) gate[i] = f4_lane0(activation(f4_splat(gate[i]), &k)) * up[i];                     \
     }
 
 GATE_LOOP(vector_silu_gate, f4_silu)
@@ -118,6 +125,12 @@ float vector_dot_halves(const float *x, const uint16_t *halves, uint32_t n) {
     for (; i + 4 <= n; i += 4) sum = f4_madd(sum, f4_load(x + i), f4_load_f16(halves + i));
     for (; i < n; i++) rest += x[i] * f32_of_f16(halves[i]);
     return f4_sum(sum) + rest;
+}
+
+void vector_add_halves(float *y, const uint16_t *halves, float factor, uint32_t n) {
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4) f4_store(y + i, f4_madd(f4_load(y + i), f4_load_f16(halves + i), f4_splat(factor)));
+    for (; i < n; i++) y[i] += f32_of_f16(halves[i]) * factor;
 }
 
 static inline void load_floats(const float *b, int vectors, f32x4 *x) {
@@ -179,15 +192,18 @@ void vector_panel(const panel *p) {
 }
 
 float vector_exp_sum(float *s, uint32_t n, float max, uint32_t first, uint32_t end) {
-    f32x4 sum = f4_zero();
-    for (uint32_t j = end; j < n; j++) s[j] = -INFINITY;
-    for (uint32_t j = 0; j < first; j++) s[j] = -INFINITY;
+    const exp_constants k = EXP_CONSTANTS(f4_keep);
+    f32x4 sum = f4_zero(), highest = f4_keep(max);
     for (uint32_t j = 0; j < n; j += 4) {
-        f32x4 x = f4_load(s + j), p = f4_exp(f4_sub(x, f4_splat(max)));
-        p = f4_select(f4_less(x, f4_splat(-FLT_MAX)), f4_zero(), p);
-        f4_store(s + j, p);
-        sum = f4_add(sum, p);
+        f32x4 e = f4_exp(f4_sub(f4_load(s + j), highest), &k);
+        f4_store(s + j, e);
+        sum = f4_add(sum, e);
     }
+    if (first == 0 && end == n) return f4_sum(sum);
+    memset(s, 0, first * sizeof *s);
+    memset(s + end, 0, (n - end) * sizeof *s);
+    sum = f4_zero();
+    for (uint32_t j = 0; j < n; j += 4) sum = f4_add(sum, f4_load(s + j));
     return f4_sum(sum);
 }
 

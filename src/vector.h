@@ -33,6 +33,9 @@ static inline uint32_t half_place(uint32_t i) { return (i & ~7u) + 2 * (i & 3u) 
 /* sum x[i] y[i] with halves in their plain order. */
 float vector_dot_halves(const float *x, const uint16_t *halves, uint32_t n);
 
+/* y += factor x with such halves. */
+void vector_add_halves(float *y, const uint16_t *halves, float factor, uint32_t n);
+
 /* Read n halves (a multiple of 8) in that order. They are finite. */
 void vector_read_halves(const uint16_t *from, size_t n, float *to);
 

@@ -39,7 +39,7 @@ typedef struct work {
     float *values;  /* [columns][value stride] */
     float *maximum; /* [columns] */
     float *sum;     /* [columns] */
-    float *strip;   /* [STRIP][value stride] */
+    float *strip;   /* tiles: [STRIP][value stride] */
     float *keys;    /* tiles: [key_dim][16]: one tile */
     float *more;    /* matrices: [columns][STRIP] */
     uint8_t *packed; /* matrices: each run's columns */
@@ -51,13 +51,14 @@ static size_t packed_bytes(const kv_shape *s, uint32_t count) {
     return bytes;
 }
 
-static size_t keys_floats(const kv_shape *s, size_t count) {
-    return s->tiled ? (size_t)s->key_dim * KV_TILE : count * STRIP + packed_bytes(s, (uint32_t)count) / sizeof(float);
+/* What tiles are read into; or what products of matrices take. */
+static size_t rows_floats(const kv_shape *s, size_t count) {
+    if (s->tiled) return (size_t)s->key_dim * KV_TILE + STRIP * (size_t)kv_value_stride(s);
+    return count * STRIP + packed_bytes(s, (uint32_t)count) / sizeof(float);
 }
 
 static size_t work_floats(const kv_shape *s, uint32_t count) {
-    size_t stride = kv_value_stride(s);
-    return count * (s->key_dim + STRIP + stride + 2) + STRIP * stride + keys_floats(s, count);
+    return count * (s->key_dim + STRIP + (size_t)kv_value_stride(s) + 2) + rows_floats(s, count);
 }
 
 static work work_of(const attention *a, uint32_t worker) {
@@ -66,8 +67,8 @@ static work work_of(const attention *a, uint32_t worker) {
     work w;
     w.keys = w.more = a->scratch->worker + worker * a->scratch->worker_floats;
     w.packed = (uint8_t *)(w.more + count * STRIP);
-    w.strip = w.keys + keys_floats(s, count);
-    w.scores = w.strip + STRIP * stride;
+    w.strip = w.keys + (size_t)s->key_dim * KV_TILE;
+    w.scores = w.keys + rows_floats(s, count);
     w.values = w.scores + count * STRIP;
     w.q = w.values + count * stride;
     w.maximum = w.q + count * s->key_dim;
@@ -197,42 +198,47 @@ static void read_tiles(const attention *a, const block *b, float *strip, uint32_
                        strip + (size_t)t * kv_padded(dim));
 }
 
-/* A latent's values are the first channels of its row. */
-static void read_matrices(const attention *a, const block *b, float *strip, uint32_t start, uint32_t tokens) {
-    const kv_shape *s = &a->cache->shape;
-    const kv_format *f = s->latent ? &s->key : &s->value;
-    size_t stride = stride_of(a);
-    for (uint32_t i = 0; i < f->count && f->runs[i].first < s->value_dim; i++) {
-        matrix m = kv_value_matrix(a->cache, a->layer, b->head, i);
-        matrix_groups(&m, start / MATRIX_GROUP, (start + tokens + MATRIX_GROUP - 1) / MATRIX_GROUP, strip + f->runs[i].first,
-                      stride);
-    }
-}
-
-static void read_sinks(const attention *a, const block *b, float *strip, uint32_t start, uint32_t tokens) {
-    size_t stride = stride_of(a);
-    for (uint32_t t = start; t < start + tokens && t < a->cache->spec.sinks; t++) {
-        const uint16_t *value = kv_sink_value(a->cache, a->layer, b->head, t);
-        for (uint32_t d = 0; d < a->cache->shape.value_dim; d++) strip[(t - start) * stride + d] = f32_of_f16(value[d]);
-    }
-}
-
-static void read_strip(const attention *a, const block *b, float *strip, uint32_t start, uint32_t tokens) {
-    if (a->cache->shape.tiled) read_tiles(a, b, strip, start, tokens);
-    else read_matrices(a, b, strip, start, tokens);
-    read_sinks(a, b, strip, start, tokens);
-}
-
-static void add_values(const attention *a, const block *b, const work *w, uint32_t start, uint32_t tokens) {
+static void add_tiles(const attention *a, const block *b, const work *w, uint32_t start, uint32_t tokens) {
     size_t stride = stride_of(a);
     uint32_t count = columns_of(a, b);
     const uint16_t *halves = is_direct(a, b) ? strip_halves(a, b, start) : NULL;
     if (halves) vector_scale(w->scores, 1 / HALF_UNIT, count * STRIP);
-    else read_strip(a, b, w->strip, start, tokens);
+    else read_tiles(a, b, w->strip, start, tokens);
     for (uint32_t d = 0; d < stride; d += PANEL)
         vector_panel(&(panel){.a = w->scores, .a_stride = STRIP, .b = w->strip + d, .halves = halves ? halves + d : NULL,
                               .b_stride = stride, .y = w->values + d, .y_stride = stride, .rows = count, .n = tokens,
                               .add = true});
+}
+
+/* The first tokens may be there in 16 bits: they are added from there, and not again from their codes. */
+static void add_sinks(const attention *a, const block *b, const work *w, uint32_t start, uint32_t tokens) {
+    size_t stride = stride_of(a);
+    for (uint32_t t = start; t < start + tokens && t < a->cache->spec.sinks; t++) {
+        const uint16_t *value = kv_sink_value(a->cache, a->layer, b->head, t);
+        for (uint32_t c = 0; c < columns_of(a, b); c++) {
+            float *weight = w->scores + c * STRIP + t - start;
+            vector_add_halves(w->values + c * stride, value, *weight, a->cache->shape.value_dim);
+            *weight = 0;
+        }
+    }
+}
+
+/* Weighted sums are products with the transpose of a matrix whose rows are tokens. A latent's values are the first
+ * channels of its row. */
+static void add_matrices(const attention *a, const block *b, const work *w, uint32_t start, uint32_t tokens) {
+    const kv_shape *s = &a->cache->shape;
+    const kv_format *f = s->latent ? &s->key : &s->value;
+    add_sinks(a, b, w, start, tokens);
+    for (uint32_t i = 0; i < f->count && f->runs[i].first < s->value_dim; i++) {
+        matrix m = kv_value_matrix(a->cache, a->layer, b->head, i);
+        matrix_multiply_transposed(&m, start / MATRIX_GROUP, (start + tokens + MATRIX_GROUP - 1) / MATRIX_GROUP, w->scores,
+                                   STRIP, columns_of(a, b), w->values + f->runs[i].first, stride_of(a));
+    }
+}
+
+static void add_values(const attention *a, const block *b, const work *w, uint32_t start, uint32_t tokens) {
+    if (a->cache->shape.tiled) add_tiles(a, b, w, start, tokens);
+    else add_matrices(a, b, w, start, tokens);
 }
 
 static void attend_strip(const attention *a, const block *b, const work *w, uint32_t start) {

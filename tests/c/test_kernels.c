@@ -198,7 +198,7 @@ static void test_short_blocks(void) {
         for (uint32_t n = 1; n <= 9; n += 4) {
             product p;
             uint32_t whole = (cols + COLUMN_BLOCK - 1) / COLUMN_BLOCK * COLUMN_BLOCK;
-            float row[96], group[MATRIX_GROUP * 96];
+            float row[96];
             product_open(&p, TENSOR_Q8_0, ROWS_MAX, whole, n, 0);
             for (uint32_t i = 0; i < n; i++)
                 for (uint32_t k = cols; k < whole; k++) p.x[(size_t)i * whole + k] = 0;
@@ -218,10 +218,13 @@ static void test_short_blocks(void) {
                       (unsigned)cols, (unsigned)i, (unsigned)n);
             for (uint32_t r = 0; r < p.rows; r++) {
                 matrix_row(&m, r, row);
-                matrix_groups(&m, r / MATRIX_GROUP, r / MATRIX_GROUP + 1, group, 96);
                 CHECK(memcmp(row, p.w + (size_t)r * whole, cols * sizeof *row) == 0, "%u columns, row %u", (unsigned)cols, (unsigned)r);
-                for (uint32_t k = 0; k < cols; k++)
-                    CHECK(row[k] == group[r % MATRIX_GROUP * 96 + k], "%u columns, row %u of a group", (unsigned)cols, (unsigned)r);
+                float one[ROWS_MAX + MATRIX_GROUP] = {0}, sum[96] = {0};
+                one[r] = 1.0f;
+                matrix_multiply_transposed(&m, 0, groups_of(&p), one, ROWS_MAX, 1, sum, 96);
+                for (uint32_t k = 0; k < 96; k++)
+                    CHECK((k >= cols && k < (cols + 3) / 4 * 4) || fabsf(sum[k] - (k < cols ? row[k] : 0)) <= (k < cols ? 1e-4f : 0), "%u columns, row %u, column %u: %g, not %g",
+                          (unsigned)cols, (unsigned)r, (unsigned)k, (double)sum[k], (double)row[k]);
             }
             memory_resize(m.data, 0);
             memory_resize(c.packed, 0);
@@ -230,24 +233,67 @@ static void test_short_blocks(void) {
         }
 }
 
-static void test_groups(void) {
-    static const tensor_type cached[] = {TENSOR_F32, TENSOR_F16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q8_0};
-    enum { STRIDE = 160 };
-    float values[MATRIX_GROUP * STRIDE];
-    for (int t = 0; t < 5; t++)
-        for (uint32_t cols = 32; cols <= STRIDE; cols += 32) {
-            product p;
-            product_open(&p, cached[t], ROWS_MAX, cols, 1, 0);
-            for (uint32_t r = 0; r < p.rows; r++) {
-                if (r % MATRIX_GROUP == 0)
-                    for (int i = 0; i < MATRIX_GROUP * STRIDE; i++) values[i] = 12345.0f;
-                if (r % MATRIX_GROUP == 0) matrix_groups(&p.m, r / MATRIX_GROUP, r / MATRIX_GROUP + 1, values, STRIDE);
-                for (uint32_t k = 0; k < STRIDE; k++) {
-                    float want = k < cols ? p.w[(size_t)r * cols + k] : 12345.0f, got = values[r % MATRIX_GROUP * STRIDE + k];
-                    CHECK(got == want, "%s, %u columns, row %u, column %u: %g, not %g", p.name, (unsigned)cols, (unsigned)r,
-                          (unsigned)k, (double)got, (double)want);
-                }
+/* y += W^T x against sums in double precision of the values that matrix_row gives. What codes may be off by: x times a row's
+ * scale counts in units of max |x scale| / 32767 over 64 rows: half a unit for each row at most, times its code. */
+static void check_transposed(tensor_type type, uint32_t rows, uint32_t cols, uint32_t n, uint32_t begin) {
+    product p;
+    product_open(&p, type, rows, cols, 1, 0);
+    uint32_t end = groups_of(&p), count = (end - begin) * MATRIX_GROUP, room = (cols + 31) / 32 * 32 + 5;
+    float *x = take(n * (count + 3) * sizeof *x), *y = take(n * room * sizeof *y);
+    ref_random random = {rows * 31u + n};
+    for (uint32_t i = 0; i < n * (count + 3); i++) x[i] = ref_uniform(&random, -1.0f, 1.0f) * (i % 5 ? 0.01f : 1.0f);
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t r = rows - begin * MATRIX_GROUP; r < count; r++) x[i * (count + 3) + r] = 0;
+    for (uint32_t i = 0; i < n * room; i++) y[i] = 3.0f;
+    matrix_multiply_transposed(&p.m, begin, end, x, count + 3, n, y, room);
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < room; k++) {
+            double want = 3.0, absolute = 3.0, largest = 0;
+            for (uint32_t r = begin * MATRIX_GROUP; r < rows && k < cols; r++) {
+                double w = (double)p.w[(size_t)r * cols + k], by = (double)x[i * (count + 3) + r - begin * MATRIX_GROUP];
+                want += w * by, absolute += fabs(w * by);
+                for (uint32_t c = k / 32 * 32; c < k / 32 * 32 + 32 && c < cols; c++) largest = fmax(largest, fabs((double)p.w[(size_t)r * cols + c]));
             }
+            double bound = 4e-6 * absolute + (type == TENSOR_F32 || type == TENSOR_F16 ? 0 : count * largest / 32767.0);
+            double off = fabs((double)y[i * room + k] - want);
+            CHECK(off <= bound && (k < cols || off == 0), "%s, %u rows, %u columns, y %u of %u, column %u: %g, not %g (bound %g)", p.name,
+                  (unsigned)rows, (unsigned)cols, (unsigned)i, (unsigned)n, (unsigned)k, (double)y[i * room + k], want, bound);
+        }
+    memory_resize(x, 0);
+    memory_resize(y, 0);
+    product_close(&p);
+}
+
+static void test_transposed(void) {
+    static const tensor_type cached[] = {TENSOR_F32, TENSOR_F16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q8_0};
+    static const uint32_t counts[] = {1, 2, 3, 4, 5, 9, 33};
+    for (int t = 0; t < 5; t++)
+        for (uint32_t n = 0; n < 7; n++) {
+            check_transposed(cached[t], 64, 128, counts[n], 0);
+            check_transposed(cached[t], 150, 32, counts[n], 0);
+            check_transposed(cached[t], 7, 96, counts[n], 1);
+            check_transposed(cached[t], 1, 32, counts[n], 0);
+        }
+}
+
+/* Five columns are one pass for the types of caches: the same bits as each column alone. */
+static void test_five(void) {
+    static const tensor_type cached[] = {TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q8_0};
+    for (int t = 0; t < 3; t++)
+        for (uint32_t n = 5; n <= 9; n += 4) {
+            product p;
+            product_open(&p, cached[t], ROWS_MAX, 160, n, 0);
+            product_multiply(&p);
+            float *y = take((p.rows + 1) * sizeof *y);
+            columns c = {NULL, 1, p.cols, take(columns_bytes(1, p.cols)), 0};
+            for (uint32_t i = 0; i < n; i++) {
+                c.values = p.x + (size_t)i * p.cols;
+                columns_pack(&c, 0, 1);
+                matrix_multiply(&p.m, &c, 0, groups_of(&p), y, p.rows + 1);
+                CHECK(memcmp(y, p.y + i * (p.rows + 1), p.rows * sizeof *y) == 0, "%s: column %u of %u", p.name, (unsigned)i, (unsigned)n);
+            }
+            memory_resize(c.packed, 0);
+            memory_resize(y, 0);
             product_close(&p);
         }
 }
@@ -353,7 +399,8 @@ int main(void) {
     RUN("every type, largest codes and activations", test_extremes);
     RUN("a row comes back as the file's values, bit for bit", test_rows);
     RUN("rows put one by one, in any order, are rows packed together", test_single_rows);
-    RUN("a group of rows comes back as the file's values", test_groups);
+    RUN("the product with the transpose, of the types of caches", test_transposed);
+    RUN("five columns at once are each column alone", test_five);
     RUN("rows that fill no whole block give what filled-up ones give", test_short_blocks);
     RUN("activations may lie apart", test_strides);
     RUN("results do not depend on batch or split", test_batches);

@@ -1,0 +1,213 @@
+/* kernels_transposed.c: the product with the transpose, y += W^T x. In a cache rows are tokens: x are the weights that
+ * attention gives them, y is the weighted sum of their rows.
+ *
+ * Quantized rows, a block of 32 columns at a time. The rows' scales go into x, which is then rounded to 16 bits, in
+ * units of max |x scale| / 32767 over STRIP rows. Codes are spread to 16 bits, those of two rows side by side for
+ * four columns, so that one instruction multiplies and adds two rows and leaves four columns' sums in four lanes:
+ *
+ *     y[k] += unit * (sum_row x16[row] code[row, k] - offset * sum_row x16[row]) + sum_row x[row] minimum[row]
+ *
+ * Integer sums are exact: 64 * 32767 * 255 < 2^31. */
+#include "kernels_layout.h"
+
+#define TEMPLATE static inline __attribute__((always_inline))
+
+enum { STRIP = 64 /* rows */, ABREAST = 4 /* columns of x in one pass over the codes */ };
+
+/* Up to STRIP rows of a matrix, and columns of x that meet them. */
+typedef struct strip {
+    const matrix *w;
+    const uint8_t *group; /* the first of `groups` */
+    size_t group_bytes;
+    uint32_t groups;
+    const float *x;
+    size_t x_stride;
+    float *y;
+    size_t y_stride;
+} strip;
+
+static inline uint32_t rows_of(const strip *s) { return s->groups * MATRIX_GROUP; }
+
+/* ---- x ------------------------------------------------------------------------------------------------------- */
+
+/* One block's x: each column's 16-bit numbers with their unit, offset * sum and sum of x times the minimum. */
+typedef struct weights {
+    int16_t x[ABREAST][STRIP];
+    float unit[ABREAST], minimum[ABREAST];
+    int32_t offset[ABREAST];
+} weights;
+
+/* One block's scales and minima. */
+typedef struct scales {
+    float scale[STRIP], minimum[STRIP];
+} scales;
+
+/* Four halves of each group, the first at `from`. */
+static void halves_read(const strip *s, const uint8_t *from, float *to /* [STRIP] */) {
+    half_constants c = half_constants_keep();
+    for (uint32_t g = 0; g < s->groups; g++, from += s->group_bytes)
+        f4_store(to + MATRIX_GROUP * g, f4_load_f16_by((const uint16_t *)(const void *)from, c));
+}
+
+static void scales_read(const strip *s, const format *f, uint32_t block, scales *to) {
+    const uint8_t *from = s->group + code_bytes(f->form, s->w->cols) + block * scale_bytes(*f);
+    halves_read(s, from, to->scale);
+    if (f->minimum != MINIMUM_NONE) halves_read(s, from + 8, to->minimum);
+}
+
+/* x times scales; returns the largest there is. */
+static float column_scale(const float *x, const float *scale, uint32_t n, float *scaled) {
+    f32x4 largest = f4_zero();
+    for (uint32_t i = 0; i < n; i += MATRIX_GROUP) {
+        f32x4 product = f4_mul(f4_load(x + i), f4_load(scale + i));
+        f4_store(scaled + i, product);
+        largest = f4_max(largest, f4_abs(product));
+    }
+    return f4_largest(largest);
+}
+
+/* In units of 1 / inverse; returns the sum. */
+static int32_t column_round(const float *scaled, uint32_t n, float inverse, int16_t *rounded) {
+    i32x4 sum = i4_splat(0), bias = i4_keep(ROUND_BIAS);
+    f32x4 factor = f4_splat(inverse), shift = f4_keep(ROUND_SHIFT);
+    for (uint32_t i = 0; i < n; i += MATRIX_GROUP) {
+        i32x4 number = i4_sub(i4_of_bits(f4_add(shift, f4_mul(f4_load(scaled + i), factor))), bias);
+        i4_store_i16(rounded + i, number);
+        sum = i4_add(sum, number);
+    }
+    return i4_sum(sum);
+}
+
+static float dot(const float *x, const float *y, uint32_t n) {
+    f32x4 sum = f4_zero();
+    for (uint32_t i = 0; i < n; i += MATRIX_GROUP) sum = f4_madd(sum, f4_load(x + i), f4_load(y + i));
+    return f4_sum(sum);
+}
+
+static void weights_make(const strip *s, const format *f, const scales *block, uint32_t width, weights *w) {
+    float scaled[STRIP];
+    for (uint32_t i = 0; i < width; i++) {
+        const float *x = s->x + i * s->x_stride;
+        float largest = column_scale(x, block->scale, rows_of(s), scaled);
+        w->unit[i] = largest / 32767.0f;
+        w->offset[i] = f->offset * column_round(scaled, rows_of(s), largest > 0x1p-100f ? 32767.0f / largest : 0.0f, w->x[i]);
+        w->minimum[i] = f->minimum != MINIMUM_NONE ? dot(x, block->minimum, rows_of(s)) : 0.0f;
+    }
+}
+
+/* ---- codes ----------------------------------------------------------------------------------------------------- */
+
+typedef struct constants {
+    u8x16 rows[2], nibble; /* b16_spread: rows 0 and 1, rows 2 and 3; the low four of sixteen bits */
+} constants;
+
+/* Four columns of all rows, and with nibbles the four that lie 16 columns further on: y += what weights say. */
+TEMPLATE void add_step(const strip *s, code_form form, const uint8_t *codes, const weights *w, int width,
+                       const constants *c, float *y) {
+    enum { HALVES = 2 };
+    const int halves = form == CODE_4 ? HALVES : 1;
+    i32x4 sums[ABREAST][HALVES];
+    UNROLL for (int i = 0; i < width; i++) sums[i][0] = sums[i][1] = i4_splat(-w->offset[i]);
+    const int16_t *x = w->x[0];
+    KEEP_LOOP for (uint32_t g = 0; g < s->groups; g++, codes += s->group_bytes, x += MATRIX_GROUP) {
+        u8x16 bytes = b16_load(codes);
+        UNROLL for (int pair = 0; pair < 2; pair++) {
+            u8x16 both = b16_spread(bytes, c->rows[pair]), half[HALVES];
+            half[0] = form == CODE_4 ? b16_and(both, c->nibble) : both;
+            half[1] = b16_shr(both, 4);
+            UNROLL for (int i = 0; i < width; i++)
+                UNROLL for (int h = 0; h < halves; h++) sums[i][h] = i4_add_pairs(sums[i][h], half[h], x + i * STRIP + 2 * pair);
+        }
+    }
+    UNROLL for (int i = 0; i < width; i++)
+        UNROLL for (int h = 0; h < halves; h++) {
+            float *to = y + (size_t)i * s->y_stride + COLUMN_BLOCK / 2 * h;
+            f32x4 all = f4_madd(f4_splat(w->minimum[i]), f4_from_i4(sums[i][h]), f4_splat(w->unit[i]));
+            f4_store(to, f4_add(f4_load(to), all));
+        }
+}
+
+/* One block of W against `width` columns of x. */
+TEMPLATE void add_block(const strip *s, code_form form, uint32_t block, const weights *w, int width) {
+    constants c = {{pair_keep(0), pair_keep(1)}, b16_of_bits(i4_keep(0x000f000f))};
+    uint32_t left = s->w->cols - block * COLUMN_BLOCK;
+    uint32_t steps = form == CODE_4 ? STEPS / 2 : left < COLUMN_BLOCK ? (left + 3) / 4 : STEPS;
+    const uint8_t *codes = s->group + block * code_block_bytes(form);
+    for (uint32_t j = 0; j < steps; j++)
+        add_step(s, form, codes + 16 * j, w, width, &c, s->y + block * COLUMN_BLOCK + 4 * j);
+}
+
+#define BLOCK_KERNEL(form, width)                                                                              \
+    static void add_##form##_##width(const strip *s, uint32_t block, const weights *w) { add_block(s, form, block, w, width); }
+#define BLOCK_KERNELS(form) BLOCK_KERNEL(form, 1) BLOCK_KERNEL(form, 2) BLOCK_KERNEL(form, 3) BLOCK_KERNEL(form, 4)
+BLOCK_KERNELS(CODE_4)
+BLOCK_KERNELS(CODE_8)
+
+typedef void block_kernel(const strip *s, uint32_t block, const weights *w);
+static block_kernel *const nibble_kernels[ABREAST] = {add_CODE_4_1, add_CODE_4_2, add_CODE_4_3, add_CODE_4_4};
+static block_kernel *const byte_kernels[ABREAST] = {add_CODE_8_1, add_CODE_8_2, add_CODE_8_3, add_CODE_8_4};
+
+/* n columns in as few passes as there can be, as even as there can be: nine are three, three and three. */
+static uint32_t pass_width(uint32_t n) {
+    uint32_t passes = (n + ABREAST - 1) / ABREAST;
+    return (n + passes - 1) / passes;
+}
+
+static void add_codes(const strip *whole, const format *f, uint32_t n) {
+    block_kernel *const *kernels = f->form == CODE_8 ? byte_kernels : nibble_kernels;
+    scales scales;
+    weights weights;
+    for (uint32_t block = 0; block < blocks_of(whole->w->cols); block++) {
+        strip s = *whole;
+        scales_read(&s, f, block, &scales);
+        for (uint32_t i = 0, width; i < n; i += width, s.x += width * s.x_stride, s.y += width * s.y_stride) {
+            width = pass_width(n - i);
+            weights_make(&s, f, &scales, width, &weights);
+            kernels[width - 1](&s, block, &weights);
+        }
+    }
+}
+
+/* ---- floats ---------------------------------------------------------------------------------------------------- */
+
+/* For each column the four rows' values lie side by side, as x does. */
+TEMPLATE void add_floats(const strip *s, tensor_type type, uint32_t n) {
+    half_constants c = half_constants_keep();
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < s->w->cols; k++) {
+            const uint8_t *group = s->group;
+            f32x4 sum = f4_zero();
+            for (uint32_t g = 0; g < s->groups; g++, group += s->group_bytes) {
+                const uint16_t *halves = (const uint16_t *)(const void *)group;
+                const float *floats = (const float *)(const void *)group, *x = s->x + i * s->x_stride + MATRIX_GROUP * g;
+                if (type == TENSOR_F32) {
+                    sum = f4_madd(sum, f4_load(floats + MATRIX_GROUP * k), f4_load(x));
+                    continue;
+                }
+                float unit = *(const float *)(const void *)(halves + MATRIX_GROUP * s->w->cols);
+                sum = f4_madd(sum, f4_mul(f4_load_f16_by(halves + MATRIX_GROUP * k, c), f4_splat(unit)), f4_load(x));
+            }
+            s->y[i * s->y_stride + k] += f4_sum(sum);
+        }
+}
+
+/* ---- the product ------------------------------------------------------------------------------------------------ */
+
+static void strip_multiply(const strip *s, uint32_t n) {
+    const format *f = format_find(s->w->type);
+    if (f) add_codes(s, f, n);
+    else if (s->w->type == TENSOR_F16) add_floats(s, TENSOR_F16, n);
+    else add_floats(s, TENSOR_F32, n);
+}
+
+void matrix_multiply_transposed(const matrix *w, uint32_t group_begin, uint32_t group_end, const float *x,
+                                size_t x_stride, uint32_t n, float *y, size_t y_stride) {
+    strip s = {.w = w, .group_bytes = matrix_group_bytes(w->type, w->cols), .x_stride = x_stride, .y_stride = y_stride};
+    for (uint32_t g = group_begin; g < group_end; g += s.groups) {
+        s.groups = group_end - g < STRIP / MATRIX_GROUP ? group_end - g : STRIP / MATRIX_GROUP;
+        s.group = w->data + g * s.group_bytes;
+        s.x = x + (size_t)(g - group_begin) * MATRIX_GROUP;
+        s.y = y;
+        strip_multiply(&s, n);
+    }
+}
