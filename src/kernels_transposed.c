@@ -55,27 +55,37 @@ static void scales_read(const strip *s, const format *f, uint32_t block, scales 
     if (f->minimum != MINIMUM_NONE) halves_read(s, from + 8, to->minimum);
 }
 
-/* x times scales; returns the largest there is. */
-static float column_scale(const float *x, const float *scale, uint32_t n, float *scaled) {
-    f32x4 largest = f4_zero();
-    for (uint32_t i = 0; i < n; i += MATRIX_GROUP) {
-        f32x4 product = f4_mul(f4_load(x + i), f4_load(scale + i));
-        f4_store(scaled + i, product);
-        largest = f4_max(largest, f4_abs(product));
+/* x times scales, and the largest there is of each column: all columns at once, so that no maximum waits for the one
+ * before. */
+TEMPLATE void columns_scale(const strip *s, const scales *block, int width, float (*scaled)[STRIP], float *largest) {
+    f32x4 most[ABREAST];
+    UNROLL for (int c = 0; c < width; c++) most[c] = f4_zero();
+    for (uint32_t i = 0; i < rows_of(s); i += MATRIX_GROUP) {
+        f32x4 scale = f4_load(block->scale + i);
+        UNROLL for (int c = 0; c < width; c++) {
+            f32x4 product = f4_mul(f4_load(s->x + c * s->x_stride + i), scale);
+            f4_store(scaled[c] + i, product);
+            most[c] = f4_max(most[c], f4_abs(product));
+        }
     }
-    return f4_largest(largest);
+    UNROLL for (int c = 0; c < width; c++) largest[c] = f4_largest(most[c]);
 }
 
-/* In units of 1 / inverse; returns the sum. */
-static int32_t column_round(const float *scaled, uint32_t n, float inverse, int16_t *rounded) {
-    i32x4 sum = i4_splat(0), bias = i4_keep(ROUND_BIAS);
-    f32x4 factor = f4_splat(inverse), shift = f4_keep(ROUND_SHIFT);
-    for (uint32_t i = 0; i < n; i += MATRIX_GROUP) {
-        i32x4 number = i4_sub(i4_of_bits(f4_add(shift, f4_mul(f4_load(scaled + i), factor))), bias);
-        i4_store_i16(rounded + i, number);
-        sum = i4_add(sum, number);
+/* The same in units of largest / 32767, with their sums. */
+TEMPLATE void columns_round(const strip *s, int width, float (*scaled)[STRIP], const float *largest, weights *w, int32_t *sums) {
+    i32x4 bias = i4_keep(ROUND_BIAS), sum[ABREAST];
+    f32x4 shift = f4_keep(ROUND_SHIFT), inverse[ABREAST];
+    UNROLL for (int c = 0; c < width; c++) {
+        inverse[c] = f4_splat(largest[c] > 0x1p-100f ? 32767.0f / largest[c] : 0.0f);
+        sum[c] = i4_splat(0);
     }
-    return i4_sum(sum);
+    for (uint32_t i = 0; i < rows_of(s); i += MATRIX_GROUP)
+        UNROLL for (int c = 0; c < width; c++) {
+            i32x4 number = i4_sub(i4_of_bits(f4_add(shift, f4_mul(f4_load(scaled[c] + i), inverse[c]))), bias);
+            i4_store_i16(w->x[c] + i, number);
+            sum[c] = i4_add(sum[c], number);
+        }
+    UNROLL for (int c = 0; c < width; c++) sums[c] = i4_sum(sum[c]);
 }
 
 static float dot(const float *x, const float *y, uint32_t n) {
@@ -84,14 +94,15 @@ static float dot(const float *x, const float *y, uint32_t n) {
     return f4_sum(sum);
 }
 
-static void weights_make(const strip *s, const format *f, const scales *block, uint32_t width, weights *w) {
-    float scaled[STRIP];
-    for (uint32_t i = 0; i < width; i++) {
-        const float *x = s->x + i * s->x_stride;
-        float largest = column_scale(x, block->scale, rows_of(s), scaled);
-        w->unit[i] = largest / 32767.0f;
-        w->offset[i] = f->offset * column_round(scaled, rows_of(s), largest > 0x1p-100f ? 32767.0f / largest : 0.0f, w->x[i]);
-        w->minimum[i] = f->minimum != MINIMUM_NONE ? dot(x, block->minimum, rows_of(s)) : 0.0f;
+TEMPLATE void weights_make(const strip *s, const format *f, const scales *block, int width, weights *w) {
+    float scaled[ABREAST][STRIP], largest[ABREAST];
+    int32_t sums[ABREAST];
+    columns_scale(s, block, width, scaled, largest);
+    columns_round(s, width, scaled, largest, w, sums);
+    for (int c = 0; c < width; c++) {
+        w->unit[c] = largest[c] / 32767.0f;
+        w->offset[c] = f->offset * sums[c];
+        w->minimum[c] = f->minimum == MINIMUM_NONE ? 0.0f : dot(s->x + c * s->x_stride, block->minimum, rows_of(s));
     }
 }
 
@@ -128,22 +139,26 @@ TEMPLATE void add_step(const strip *s, code_form form, const uint8_t *codes, con
 }
 
 /* One block of W against `width` columns of x. */
-TEMPLATE void add_block(const strip *s, code_form form, uint32_t block, const weights *w, int width) {
+TEMPLATE void add_block(const strip *s, const format *f, code_form form, uint32_t block, const scales *scales, int width) {
+    weights w;
+    weights_make(s, f, scales, width, &w);
     constants c = {{pair_keep(0), pair_keep(1)}, b16_of_bits(i4_keep(0x000f000f))};
     uint32_t left = s->w->cols - block * COLUMN_BLOCK;
     uint32_t steps = form == CODE_4 ? STEPS / 2 : left < COLUMN_BLOCK ? (left + 3) / 4 : STEPS;
     const uint8_t *codes = s->group + block * code_block_bytes(form);
     for (uint32_t j = 0; j < steps; j++)
-        add_step(s, form, codes + 16 * j, w, width, &c, s->y + block * COLUMN_BLOCK + 4 * j);
+        add_step(s, form, codes + 16 * j, &w, width, &c, s->y + block * COLUMN_BLOCK + 4 * j);
 }
 
 #define BLOCK_KERNEL(form, width)                                                                              \
-    static void add_##form##_##width(const strip *s, uint32_t block, const weights *w) { add_block(s, form, block, w, width); }
+    static void add_##form##_##width(const strip *s, const format *f, uint32_t block, const scales *scales) {  \
+        add_block(s, f, form, block, scales, width);                                                          \
+    }
 #define BLOCK_KERNELS(form) BLOCK_KERNEL(form, 1) BLOCK_KERNEL(form, 2) BLOCK_KERNEL(form, 3) BLOCK_KERNEL(form, 4)
 BLOCK_KERNELS(CODE_4)
 BLOCK_KERNELS(CODE_8)
 
-typedef void block_kernel(const strip *s, uint32_t block, const weights *w);
+typedef void block_kernel(const strip *s, const format *f, uint32_t block, const scales *scales);
 static block_kernel *const nibble_kernels[ABREAST] = {add_CODE_4_1, add_CODE_4_2, add_CODE_4_3, add_CODE_4_4};
 static block_kernel *const byte_kernels[ABREAST] = {add_CODE_8_1, add_CODE_8_2, add_CODE_8_3, add_CODE_8_4};
 
@@ -156,14 +171,12 @@ static uint32_t pass_width(uint32_t n) {
 static void add_codes(const strip *whole, const format *f, uint32_t n) {
     block_kernel *const *kernels = f->form == CODE_8 ? byte_kernels : nibble_kernels;
     scales scales;
-    weights weights;
     for (uint32_t block = 0; block < blocks_of(whole->w->cols); block++) {
         strip s = *whole;
         scales_read(&s, f, block, &scales);
         for (uint32_t i = 0, width; i < n; i += width, s.x += width * s.x_stride, s.y += width * s.y_stride) {
             width = pass_width(n - i);
-            weights_make(&s, f, &scales, width, &weights);
-            kernels[width - 1](&s, block, &weights);
+            kernels[width - 1](&s, f, block, &scales);
         }
     }
 }

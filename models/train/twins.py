@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 SMALL = Config(vocab=1024, width=128, layers=3, heads=2, kv_heads=2, ffn=256, context=128, rank=64, nope=48, rope=16)
 FULL = replace(SMALL, vocab=2048, layers=6, ffn=352, context=256)
 # table -> shape, tokens, arguments of train.py
-TABLES = {'small': (SMALL, 2e6, ['--batch', '8', '--warm-up', '0.1e6', '--recall', '0.7']),
+TABLES = {'small': (SMALL, 5e6, ['--batch', '8', '--warm-up', '0.1e6', '--recall', '0.7']),
           'full': (FULL, 20e6, ['--batch', '8', '--warm-up', '0.2e6', '--recall', '0.4'])}
 TRAINING = ['--optimizer', 'muon', '--decay', '0.3', '--held-rows', '32']
 EVALUATIONS = 6
