@@ -63,7 +63,7 @@ TEMPLATE void columns_scale(const strip *s, const scales *block, int width, floa
     for (uint32_t i = 0; i < rows_of(s); i += MATRIX_GROUP) {
         f32x4 scale = f4_load(block->scale + i);
         UNROLL for (int c = 0; c < width; c++) {
-            f32x4 product = f4_mul(f4_load(s->x + c * s->x_stride + i), scale);
+            f32x4 product = f4_mul(f4_load(s->x + (size_t)c * s->x_stride + i), scale);
             f4_store(scaled[c] + i, product);
             most[c] = f4_max(most[c], f4_abs(product));
         }
@@ -102,7 +102,7 @@ TEMPLATE void weights_make(const strip *s, const format *f, const scales *block,
     for (int c = 0; c < width; c++) {
         w->unit[c] = largest[c] / 32767.0f;
         w->offset[c] = f->offset * sums[c];
-        w->minimum[c] = f->minimum == MINIMUM_NONE ? 0.0f : dot(s->x + c * s->x_stride, block->minimum, rows_of(s));
+        w->minimum[c] = f->minimum == MINIMUM_NONE ? 0.0f : dot(s->x + (size_t)c * s->x_stride, block->minimum, rows_of(s));
     }
 }
 

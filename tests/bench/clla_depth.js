@@ -7,6 +7,7 @@
 // The model with latents has random weights and the shape of SmolLM2-135M (models/convert/random_clla.py, which needs Python with
 // numpy and gguf; it is made once); SmolLM2 itself runs with the caches of --kv. wllama reads a long prompt so slowly that it
 // is asked for decoding at 0 and 2,048 alone. Contenders take turns, a process each; the table has medians over the rounds.
+// The long texts are read once, by the first build that needs them, and kept as saved chats in the cache folder.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync } from 'node:fs';
 import path from 'node:path';
@@ -73,10 +74,18 @@ function findRandom(smollm) {
 /** One build of the engine with one model and cache. */
 function contender(name, model, variant, kv, { threads, work }) {
   const { modern } = findNodes();
-  const job = JSON.stringify({ ...work, variant, threads, kv });
+  const deepest = Math.max(...work.depths, ...work.prefills);
+  const states = path.join(cache, 'bench-states', `${path.basename(model, '.gguf')}-${kv ?? 'own'}-${deepest}-${work.depths.join('-')}`);
+  const run = (more) => output(modern, ['tests/bench/clla_depth_run.js', model], JSON.stringify({ ...work, variant, threads, kv, states, ...more }));
   return {
     name: `${name}, ${variant}`,
-    measure: async () => JSON.parse(await output(modern, ['tests/bench/clla_depth_run.js', model], job)),
+    async measure() {
+      if (!existsSync(path.join(states, `${Math.max(...work.depths)}.state`))) {
+        mkdirSync(states, { recursive: true });
+        await run({ prepare: true });
+      }
+      return JSON.parse(await run({}));
+    },
   };
 }
 
@@ -92,7 +101,7 @@ async function wllama(model, { threads, work }) {
     async measure(round) {
       const { prefill, decode } = await one.measure(round);
       const { deep } = await one.measureDeep();
-      return { prefill: { 512: prefill }, decode: { 0: decode, 2048: deep } };
+      return { prefill: { 512: prefill }, decode: { 0: decode, 2048: deep }, share: { 2048: deep / decode } };
     },
   };
 }
@@ -129,10 +138,10 @@ function table(rows) {
 
 function print({ date, machine: m, load: loads, versions, work, threads, rounds, results }) {
   const { prefills, depths } = work;
-  const speedRows = results.map(({ name, prefill, decode }) => [
+  const speedRows = results.map(({ name, prefill, decode, share }) => [
     name,
     ...prefills.map((n) => digits(prefill[n])),
-    ...depths.map((n) => digits(decode[n]) + (n && decode[n] && decode[0] ? ` (${digits(decode[n] / decode[0])})` : '')),
+    ...depths.map((n) => digits(decode[n]) + (n && share?.[n] ? ` (${digits(share[n])})` : '')),
   ]);
   const memoryRows = results
     .filter((r) => r.cacheBytes)
@@ -140,7 +149,7 @@ function print({ date, machine: m, load: loads, versions, work, threads, rounds,
   return `${[
     `${date.slice(0, 16).replace('T', ' ')} UTC, load average ${loads.map((l) => l.join(' ')).join(' at the beginning, ')} at the end`,
     `machine: ${m.cpu} (${m.ids}), ${m.cores} cores, ${m.flags.join(' ')}, ${m.system}; clla ${versions.clla}, Node ${versions.node}`,
-    `tokens/s, ${threads} threads, medians of ${rounds} rounds; decoding at depth: 32 steps (in brackets: of decoding at 0)`,
+    `tokens/s, ${threads} threads, medians of ${rounds} rounds; decoding at depth: 32 steps (in brackets: of decoding at 0 in the same turn)`,
     '',
     table([['', ...prefills.map((n) => `prefill ${n}`), ...depths.map((n) => `decode at ${n}`)], ...speedRows]),
     '',
