@@ -12,7 +12,7 @@
 
 #define TEMPLATE static inline __attribute__((always_inline))
 
-enum { STRIP = 64 /* rows */, ABREAST = 4 /* columns of x in one pass over the codes */ };
+enum { STRIP = 64 /* rows */, ABREAST = 5 /* columns of x in one pass over the codes */ };
 
 /* Up to STRIP rows of a matrix, and columns of x that meet them. */
 typedef struct strip {
@@ -154,13 +154,13 @@ TEMPLATE void add_block(const strip *s, const format *f, code_form form, uint32_
     static void add_##form##_##width(const strip *s, const format *f, uint32_t block, const scales *scales) {  \
         add_block(s, f, form, block, scales, width);                                                          \
     }
-#define BLOCK_KERNELS(form) BLOCK_KERNEL(form, 1) BLOCK_KERNEL(form, 2) BLOCK_KERNEL(form, 3) BLOCK_KERNEL(form, 4)
+#define BLOCK_KERNELS(form) BLOCK_KERNEL(form, 1) BLOCK_KERNEL(form, 2) BLOCK_KERNEL(form, 3) BLOCK_KERNEL(form, 4) BLOCK_KERNEL(form, 5)
 BLOCK_KERNELS(CODE_4)
 BLOCK_KERNELS(CODE_8)
 
 typedef void block_kernel(const strip *s, const format *f, uint32_t block, const scales *scales);
-static block_kernel *const nibble_kernels[ABREAST] = {add_CODE_4_1, add_CODE_4_2, add_CODE_4_3, add_CODE_4_4};
-static block_kernel *const byte_kernels[ABREAST] = {add_CODE_8_1, add_CODE_8_2, add_CODE_8_3, add_CODE_8_4};
+static block_kernel *const nibble_kernels[ABREAST] = {add_CODE_4_1, add_CODE_4_2, add_CODE_4_3, add_CODE_4_4, add_CODE_4_5};
+static block_kernel *const byte_kernels[ABREAST] = {add_CODE_8_1, add_CODE_8_2, add_CODE_8_3, add_CODE_8_4, add_CODE_8_5};
 
 /* n columns in as few passes as there can be, as even as there can be: nine are three, three and three. */
 static uint32_t pass_width(uint32_t n) {
