@@ -10,69 +10,13 @@
  * second cache's hidden states move when the book has no needle. Deep needles come first: what stands before the next one is
  * in the cache already. (Logits would not do: the last product rounds hidden states to 8 bits, a step of 1 % in itself.) */
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "clla.h"
+#include "bench.h"
 #include "forward.h"
 
 static const char NEEDLE[] = " The secret word of the old lighthouse keeper is marmalade, and nobody else knows it.";
 
-enum { TAIL_MAX = 128, CHUNK = 128, PIECE = 1 << 20 };
-
-static void fail(const char *what) {
-    fprintf(stderr, "needle: %s\n", what);
-    exit(1);
-}
-
-static void check(clla_status status, const clla_error *error) {
-    if (status != CLLA_OK) fail(error->text);
-}
-
-static clla_model *open_model(const char *path, uint32_t workers) {
-    static uint8_t piece[PIECE];
-    clla_loader *loader;
-    clla_model *model;
-    clla_error error;
-    FILE *file = fopen(path, "rb");
-    if (!file) fail("the model cannot be read");
-    check(clla_loader_create(&(clla_model_options){.threads = workers}, &loader, &error), &error);
-    for (size_t n; (n = fread(piece, 1, PIECE, file)) > 0;) check(clla_loader_feed(loader, piece, n, &error), &error);
-    fclose(file);
-    check(clla_loader_finish(loader, &model, &error), &error);
-    return model;
-}
-
-typedef struct ids {
-    int32_t *data;
-    size_t count;
-} ids;
-
-static ids tokenize(const clla_model *m, const char *text, size_t size) {
-    clla_error error;
-    ids t = {NULL, 0};
-    check(clla_tokenize(m, text, size, 0, NULL, 0, &t.count, &error), &error);
-    t.data = malloc((t.count + 1) * sizeof *t.data);
-    if (!t.data) fail("no memory");
-    check(clla_tokenize(m, text, size, 0, t.data, t.count, &t.count, &error), &error);
-    return t;
-}
-
-static ids read_book(const clla_model *m, const char *path, size_t tokens) {
-    FILE *file = fopen(path, "rb");
-    size_t room = 16 * tokens;
-    char *text = malloc(room);
-    if (!file || !text) fail("the book cannot be read");
-    size_t size = fread(text, 1, room, file);
-    fclose(file);
-    while (size && ((unsigned char)text[size - 1] & 0xc0) == 0x80) size--; /* whole characters */
-    if (size && (unsigned char)text[size - 1] >= 0xc0) size--;
-    ids book = tokenize(m, text, size);
-    free(text);
-    if (book.count < tokens) fail("the book has too few tokens");
-    return book;
-}
+enum { TAIL_MAX = 128, CHUNK = 128 };
 
 /* The book with the needle at `depth` (or without: none), the needle at the end. */
 static ids prompt_of(const ids *book, const ids *needle, size_t total, size_t depth, bool with) {
@@ -192,6 +136,7 @@ static distance measure(cache *first, cache *second, const ids *book, const ids 
 }
 
 int main(int count, char **arguments) {
+    bench_name = "needle";
     if (count < 3) fail("want MODEL BOOK.txt [TOKENS] [DEPTHS] [THREADS] [KV] [KV]");
     size_t total = count > 3 ? (size_t)atoi(arguments[3]) : 8192, depths = count > 4 ? (size_t)atoi(arguments[4]) : 10;
     clla_model *m = open_model(arguments[1], count > 5 ? (uint32_t)atoi(arguments[5]) : 2);
