@@ -9,4 +9,4 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 "$root/scripts/setup.sh"
 "$root/scripts/build.sh" --stale
 cd "${INIT_CWD:-$PWD}" # npm moves to the repository; paths are meant from where the person is
-exec node "$root/js/cli.js" chat "$@"
+exec node "$root/js/cli.js" chat --repeat-penalty 1.1 "$@" # small models repeat themselves; a later option wins
