@@ -65,7 +65,7 @@ void matrix_multiply(const matrix *w, const columns *c, uint32_t group_begin, ui
 /* y[i * y_stride + k] += sum_row W[row, k] x[i * x_stride + row] for i < n, k < cols; row counts from the first of groups
  * [group_begin, group_end). For the types of caches: F32, F16, Q4_0, Q4_1, Q8_0; of codes, columns
  * up to a multiple of four (Q8_0) or 32 are added to y too, and x times a row's scale counts in units of max |x scale| /
- * 32767, the maximum being that of 64 rows. Rows of the last group that do not count have x = 0. */
+ * 32767, the maximum being that of 64 rows. Rows of the last group that do not count have x = 0; x is finite. */
 void matrix_multiply_transposed(const matrix *w, uint32_t group_begin, uint32_t group_end, const float *x,
                                 size_t x_stride, uint32_t n, float *y, size_t y_stride);
 

@@ -7,7 +7,8 @@
  *
  *     y[k] += unit * (sum_row x16[row] code[row, k] - offset * sum_row x16[row]) + sum_row x[row] minimum[row]
  *
- * Integer sums are exact: 64 * 32767 * 255 < 2^31. */
+ * Integer sums are exact: 64 * 32767 * 255 < 2^31. Where x is not finite y is anything: attention's sum of weights is no
+ * number then either. */
 #include "kernels_layout.h"
 
 #define TEMPLATE static inline __attribute__((always_inline))
@@ -101,7 +102,7 @@ TEMPLATE void weights_make(const strip *s, const format *f, const scales *block,
     columns_round(s, width, scaled, largest, w, sums);
     for (int c = 0; c < width; c++) {
         w->unit[c] = largest[c] / 32767.0f;
-        w->offset[c] = f->offset * sums[c];
+        w->offset[c] = (int32_t)((uint32_t)f->offset * (uint32_t)sums[c]);
         w->minimum[c] = f->minimum == MINIMUM_NONE ? 0.0f : dot(s->x + (size_t)c * s->x_stride, block->minimum, rows_of(s));
     }
 }
@@ -118,7 +119,7 @@ TEMPLATE void add_step(const strip *s, code_form form, const uint8_t *codes, con
     enum { HALVES = 2 };
     const int halves = form == CODE_4 ? HALVES : 1;
     i32x4 sums[ABREAST][HALVES];
-    UNROLL for (int i = 0; i < width; i++) sums[i][0] = sums[i][1] = i4_splat(-w->offset[i]);
+    UNROLL for (int i = 0; i < width; i++) sums[i][0] = sums[i][1] = i4_sub(i4_splat(0), i4_splat(w->offset[i]));
     const int16_t *x = w->x[0];
     KEEP_LOOP for (uint32_t g = 0; g < s->groups; g++, codes += s->group_bytes, x += MATRIX_GROUP) {
         u8x16 bytes = b16_load(codes);
@@ -154,7 +155,8 @@ TEMPLATE void add_block(const strip *s, const format *f, code_form form, uint32_
     static void add_##form##_##width(const strip *s, const format *f, uint32_t block, const scales *scales) {  \
         add_block(s, f, form, block, scales, width);                                                          \
     }
-#define BLOCK_KERNELS(form) BLOCK_KERNEL(form, 1) BLOCK_KERNEL(form, 2) BLOCK_KERNEL(form, 3) BLOCK_KERNEL(form, 4) BLOCK_KERNEL(form, 5)
+#define BLOCK_KERNELS(form)                                                                                   \
+    BLOCK_KERNEL(form, 1) BLOCK_KERNEL(form, 2) BLOCK_KERNEL(form, 3) BLOCK_KERNEL(form, 4) BLOCK_KERNEL(form, 5)
 BLOCK_KERNELS(CODE_4)
 BLOCK_KERNELS(CODE_8)
 
@@ -162,7 +164,7 @@ typedef void block_kernel(const strip *s, const format *f, uint32_t block, const
 static block_kernel *const nibble_kernels[ABREAST] = {add_CODE_4_1, add_CODE_4_2, add_CODE_4_3, add_CODE_4_4, add_CODE_4_5};
 static block_kernel *const byte_kernels[ABREAST] = {add_CODE_8_1, add_CODE_8_2, add_CODE_8_3, add_CODE_8_4, add_CODE_8_5};
 
-/* n columns in as few passes as there can be, as even as there can be: nine are three, three and three. */
+/* n columns in as few passes as there can be, as even as there can be: nine are five and four. */
 static uint32_t pass_width(uint32_t n) {
     uint32_t passes = (n + ABREAST - 1) / ABREAST;
     return (n + passes - 1) / passes;
@@ -170,13 +172,13 @@ static uint32_t pass_width(uint32_t n) {
 
 static void add_codes(const strip *whole, const format *f, uint32_t n) {
     block_kernel *const *kernels = f->form == CODE_8 ? byte_kernels : nibble_kernels;
-    scales scales;
+    scales of_block;
     for (uint32_t block = 0; block < blocks_of(whole->w->cols); block++) {
         strip s = *whole;
-        scales_read(&s, f, block, &scales);
+        scales_read(&s, f, block, &of_block);
         for (uint32_t i = 0, width; i < n; i += width, s.x += width * s.x_stride, s.y += width * s.y_stride) {
             width = pass_width(n - i);
-            kernels[width - 1](&s, f, block, &scales);
+            kernels[width - 1](&s, f, block, &of_block);
         }
     }
 }

@@ -66,7 +66,7 @@ static inline i32x4 i4_load_u16(const uint16_t *from) { return wasm_u32x4_load16
 static inline void i4_store_u16(uint16_t *to, i32x4 a) { /* lanes 0 .. 65535 */
     wasm_v128_store64_lane(to, wasm_u16x8_narrow_i32x4(a, a), 0);
 }
-static inline void i4_store_i16(int16_t *to, i32x4 a) { /* lanes -32768 .. 32767 */
+static inline void i4_store_i16(int16_t *to, i32x4 a) { /* held in -32768 .. 32767 */
     wasm_v128_store64_lane(to, wasm_i16x8_narrow_i32x4(a, a), 0);
 }
 static inline i32x4 i4_splat(int32_t a) { return wasm_i32x4_splat(a); }
@@ -189,7 +189,7 @@ static inline void i4_store_u16(uint16_t *to, i32x4 a) {
     for (int i = 0; i < 4; i++) to[i] = (uint16_t)a[i];
 }
 static inline void i4_store_i16(int16_t *to, i32x4 a) {
-    for (int i = 0; i < 4; i++) to[i] = (int16_t)a[i];
+    for (int i = 0; i < 4; i++) to[i] = (int16_t)(a[i] > INT16_MAX ? INT16_MAX : a[i] < INT16_MIN ? INT16_MIN : a[i]);
 }
 static inline i32x4 i4_splat(int32_t a) { return (i32x4){a, a, a, a}; }
 static inline i32x4 i4_add(i32x4 a, i32x4 b) { return (i32x4)((simd_u32x4)a + (simd_u32x4)b); }
@@ -223,8 +223,9 @@ static inline u8x16 b16_spread(u8x16 a, u8x16 at) {
 }
 static inline i32x4 i4_add_pairs(i32x4 sum, u8x16 a, const int16_t *two) {
     simd_u16x8 lanes = (simd_u16x8)a;
-    for (int i = 0; i < 4; i++) sum[i] += two[0] * (int16_t)lanes[2 * i] + two[1] * (int16_t)lanes[2 * i + 1];
-    return sum;
+    i32x4 products = sum;
+    for (int i = 0; i < 4; i++) products[i] = two[0] * (int16_t)lanes[2 * i] + two[1] * (int16_t)lanes[2 * i + 1];
+    return i4_add(sum, products);
 }
 static inline u8x16 b16_lookup(u8x16 table, u8x16 at) {
     u8x16 found = table;
@@ -282,10 +283,11 @@ static inline i32x4 i4_round(f32x4 a) {
     return i4_sub(i4_of_bits(f4_add(a, f4_splat(ROUND_SHIFT))), i4_splat(ROUND_BIAS));
 }
 
+/* Modulo 2^32, as all sums here. */
 static inline int32_t i4_sum(i32x4 a) {
     int32_t lanes[4];
     i4_store(lanes, a);
-    return lanes[0] + lanes[1] + lanes[2] + lanes[3];
+    return (int32_t)((uint32_t)lanes[0] + (uint32_t)lanes[1] + (uint32_t)lanes[2] + (uint32_t)lanes[3]);
 }
 
 /* Constants that stay in registers. V8 makes a vector constant anew, with three instructions, wherever it is used; what

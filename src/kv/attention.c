@@ -31,8 +31,8 @@ static size_t stride_of(const attention *a) { return kv_value_stride(&a->cache->
 
 /* ---- scratch ------------------------------------------------------------------------------------------------- */
 
-/* What one worker needs. Every pointer has room for `columns` rows. Tiles are read into keys; of matrices the scores of
- * one more run come to `more`, and the queries of each run are packed as its product wants them. */
+/* What one worker needs. Every pointer has room for `columns` rows. Tiles are read into keys and strip; matrices need in
+ * the same place the scores of one more run, and the queries of each run packed as its product wants them. */
 typedef struct work {
     float *q;       /* [columns][key_dim], scaled */
     float *scores;  /* [columns][STRIP] */

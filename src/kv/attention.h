@@ -1,8 +1,10 @@
-/* attention.h: queries against the keys and values of a cache: softmax(q k^T scale) v, causal, one pass over the timeline in strips of tiles.
+/* attention.h: queries against the keys and values of a cache: softmax(q k^T scale) v, causal, one pass over the timeline in
+ * strips of tiles.
  *
  * Online softmax (Milakov & Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135): a running maximum and sum for
- * each query; what was accumulated is scaled down when the maximum rises. A tile is read (and dequantized) once for all
- * queries that are in work: those of a block of tokens, times the heads that share the key/value head.
+ * each query; what was accumulated is scaled down when the maximum rises. In work are the queries of a block of
+ * tokens, times the heads that share the key/value head: a tile is read once for all of them; of codes, scores are a product
+ * and the weighted sum is the product with the transpose, with no more passes than those need (kernels.h).
  *
  * Latents are one key/value head that all heads share (absorbed form: DeepSeek-V2, arXiv 2405.04434, section 2.1.2): a
  * query is [rank + rope_dim], the result is [rank], in the latent's coordinates.

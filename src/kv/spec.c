@@ -133,6 +133,11 @@ static bool has_codes(const kv_spec *s) {
     return s->bits < KV_F16 || (s->width == KV_LATENT && s->rope_bits < KV_F16);
 }
 
+/* Sinks stay in 16 bits: that is more than codes have, and less than 32 bits. */
+static bool has_room_for_sinks(const kv_spec *s) {
+    return has_codes(s) && s->bits != KV_F32 && !(s->width == KV_LATENT && s->rope_bits == KV_F32);
+}
+
 static bool is_shared(const kv_model *m) {
     for (uint32_t i = 0; i < m->layers; i++)
         if (m->owner[i] != i) return true;
@@ -168,6 +173,8 @@ static clla_status check_bits(const request *r, const kv_spec *s, const kv_model
                          s->group, m->rank);
     if (r->given & SINKS && s->sinks && !has_codes(s))
         return refuse(error, "sinks= keeps the first tokens at 16 bits: all tokens have 16 or more");
+    if (r->given & SINKS && s->sinks && !has_room_for_sinks(s))
+        return refuse(error, "sinks= keeps the first tokens at 16 bits: the others have 32 in part");
     if (s->sinks > KV_SINKS_MAX)
         return clla_fail(error, CLLA_BAD_KV_SPEC, "cache specification: sinks=%u: want at most %d", s->sinks, KV_SINKS_MAX);
     return CLLA_OK;
@@ -177,7 +184,7 @@ static clla_status check_bits(const request *r, const kv_spec *s, const kv_model
 static void normalise(kv_spec *s) {
     if (s->bits >= KV_F16) s->group = KV_GROUP;
     if (!has_q4(s)) s->minimum = false;
-    if (!has_codes(s)) s->sinks = 0;
+    if (!has_room_for_sinks(s)) s->sinks = 0;
 }
 
 clla_status kv_spec_parse(const char *text, const kv_model *model, kv_spec *spec, clla_error *error) {

@@ -3,7 +3,7 @@
  *     scripts/build.sh wasm-relaxed-threads:c_benches
  *     node build/wasm-relaxed-threads/tests/c/bench_clla_deep.cjs MODEL BOOK.txt [DEPTH 32768] [THREADS 2] [TURNS 9] [KV]
  *
- * Each turn decodes STEPS tokens behind 4 tokens, behind 2,048, 8,192 ... up to DEPTH, each step whole (all layers, logits);
+ * Each turn decodes STEPS tokens behind 4 tokens, behind 2,048, 8,192 and so on, four times as many each, up to DEPTH, each step whole (all layers, logits);
  * printed are the medians, of the speeds and of their ratio to the first of the same turn: what slows a machine down for a
  * while slows all of a turn. READ tokens of the book are read; further rows of the cache are copies of theirs, which costs as
  * much as any others and spares reading a book for half an hour. */

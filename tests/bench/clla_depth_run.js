@@ -4,7 +4,7 @@
 //
 // With `prepare` it reads a text once, and saves a chat at each depth to the folder `states`. Else it times: prefills, then
 // decoding from those chats, `runs` times from all of them in turn, so that a noisy minute meets every depth. Prints
-// {prefill: {n: tokens/s}, decode: {depth: tokens/s}, share: {depth: of the speed at 0 in the same turn}, cacheBytes, bytesPerToken,
+// {prefill: {n: tokens/s}, decode: {depth: tokens/s}, share: {depth: of the speed at 0 in the same turn}, context, cacheBytes, bytesPerToken,
 // memoryBytes, processBytes} as JSON.
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';

@@ -160,6 +160,8 @@ static void refusals_tell_why(void) {
         {&heads_model, "sinks=4", "all tokens have 16 or more"},
         {&pairs_model, "f16,sinks=4", "all tokens have 16 or more"},
         {&pairs_model, "f32,sinks=4", "all tokens have 16 or more"},
+        {&pairs_model, "rope=32,sinks=4", "the others have 32 in part"},
+        {&pairs_model, "f32,rope=8,sinks=4", "the others have 32 in part"},
         {&heads_model, "q8,sinks=1025", "sinks=1025: want at most 1024"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
