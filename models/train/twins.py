@@ -190,6 +190,10 @@ def main():
     p.add_argument('--stop-after', type=float, default=math.inf, help='seconds, all runs together')
     p.add_argument('--compile', action='store_true')
     a = p.parse_args()
+    if a.do == 'run' and not (a.data and a.work):
+        p.error('run wants --data and --work')
+    if a.do == 'plot' and not a.out:
+        p.error('plot wants the name of the picture: OUT.svg')
     {'run': run, 'print': print_table, 'plot': plot}[a.do](a)
 
 
