@@ -3,6 +3,7 @@
 
 import { CllaError } from './errors.js';
 import { CHAT, RESTORE, SAVE, SEND, checkOptions, checkText } from './options.js';
+import { COMPUTE } from './protocol.js';
 import { startReply } from './reply.js';
 import { chatPrompt } from './template.js';
 import { promptIds } from './prompt.js';
@@ -42,22 +43,43 @@ export function createChat(runtime, options) {
  */
 export async function restoreChat(runtime, file, options) {
   const { signal, sampling } = checkOptions('restore', options, RESTORE);
-  const { session, length, cache, note } = await restoreSession(runtime, file, signal);
+  const { session, length, kv, cache, note } = await restoreSession(runtime, file, signal);
   const { messages, template, seed, attempt } = note;
   runtime.renderer.prepare();
   const settings = { sampling: { ...note.sampling, seed, ...sampling }, template };
-  return chatOver(runtime, settings, messages, { session: Promise.resolve(session), attempt, cache, length });
+  return chatOver(runtime, settings, messages, { session: Promise.resolve(session), held: [...messages], attempt, kv, cache, length });
 }
+
+/**
+ * Another session in its place, with no tokens.
+ * @param {Runtime} runtime @param {SessionFacts} own @param {string} kv
+ * @returns {Promise<SessionFacts>}
+ */
+async function emptySession(runtime, { session, context, restored }, kv) {
+  await runtime.call(COMPUTE.SESSION_FREE, { session }); // first: there may be no room for two
+  return { ...(await runtime.call(COMPUTE.SESSION_CREATE, { context, kv })), restored };
+}
+
+/**
+ * @typedef {object} From what there is of a chat already
+ * @property {Promise<SessionFacts>} [session] else one is taken when first needed
+ * @property {ChatEntry[]} [held] whose tokens the session has, if it has no others
+ * @property {number} [attempt]
+ * @property {string} [kv] of the session
+ * @property {CacheFacts} [cache]
+ * @property {number} [length] tokens in the session
+ */
 
 /**
  * @param {Runtime} runtime
  * @param {{sampling: import('./types.d.ts').CheckedSampling, template?: string}} settings
  * @param {ChatEntry[]} entries owned by the chat
- * @param {{session?: Promise<SessionFacts>, attempt?: number, cache?: CacheFacts, length?: number}} [from] what there is
- *   already; a session is taken when first needed otherwise
+ * @param {From} [from]
  * @returns {Chat}
  */
-function chatOver(runtime, settings, entries, { session, attempt = 0, cache = runtime.cacheFacts, length = 0 } = {}) {
+function chatOver(runtime, settings, entries, from = {}) {
+  let { session, held, attempt = 0 } = from;
+  const { kv = runtime.wanted.kv, cache = runtime.cacheFacts, length = 0 } = from;
   const baseSeed = settings.sampling.seed ?? runtime.randomSeed(); // a retry is another attempt, which draws anew
   let closed = false;
   /** Until the session may change again. @type {Promise<unknown>} */
@@ -98,22 +120,26 @@ function chatOver(runtime, settings, entries, { session, attempt = 0, cache = ru
     const own = { reply: /** @type {any} */ (undefined), live: true };
     const merged = { ...settings.sampling, ...checked.sampling };
     const seed = checked.sampling?.seed ?? baseSeed + attempt;
-    const asked = entries.map((entry) => ({ ...entry }));
+    const asked = [...entries];
+    const heldBefore = held;
     own.reply = startReply(async (signal, show) => {
       try {
         await Promise.all([previous, saving]);
         const result = await runtime.generate({
           prompt: () => prompt(asked),
-          session: ownSession,
+          session: () => ((held = asked), ownSession()),
           options: { ...checked, sampling: { ...merged, seed } },
           signal,
           show,
         });
+        held = undefined; // what a reply that is forgotten has said is nobody's
         if (!own.live) return result;
         last = { contextUsed: result.usage.contextUsed, cachedTokens: result.usage.cachedTokens };
         entries.push({ role: 'assistant', content: result.text, ids: result.usage.reusable ? result.ids : undefined });
+        held = [...entries];
         return result;
       } catch (error) {
+        if (error instanceof CllaError && error.code === 'CONTEXT_FULL') held = heldBefore; // the session was not touched
         if (own.live) entries.splice(0, entries.length, ...before);
         throw error;
       } finally {
@@ -133,6 +159,20 @@ function chatOver(runtime, settings, entries, { session, attempt = 0, cache = ru
       session = undefined;
       throw error;
     }
+  }
+
+  /**
+   * A session to save holds the tokens of messages that are there, and no others: not of the chat that had it before
+   * (prefilling would cut them off), nor of messages that were taken back.
+   * @param {ChatEntry[]} kept
+   */
+  async function ownTokens(kept) {
+    const own = await ownSession();
+    if (held?.every((entry, i) => entry === kept[i])) return own;
+    held = [];
+    last = { contextUsed: 0, cachedTokens: 0 };
+    session = emptySession(runtime, own, kv);
+    return ownSession();
   }
 
   /** @param {ChatEntry[]} asked */
@@ -182,7 +222,9 @@ function chatOver(runtime, settings, entries, { session, attempt = 0, cache = ru
       const { role } = entries[i];
       entries[i] = { role, content: text };
       if (role !== 'system') entries.length = i + 1;
-      return role === 'user' ? answer(checked, before, previous) : undefined;
+      if (role === 'user') return answer(checked, before, previous);
+      saving = Promise.all([saving, previous]);
+      return undefined;
     },
 
     fork() {
@@ -190,7 +232,8 @@ function chatOver(runtime, settings, entries, { session, attempt = 0, cache = ru
       const forked = session?.then((own) => runtime.forkSession(own));
       forked?.catch(() => {});
       const own = { ...settings, sampling: { ...settings.sampling, seed: baseSeed } };
-      return chatOver(runtime, own, [...entries], { session: forked, cache, length: last.contextUsed });
+      const same = running ? undefined : held; // a reply under way is not the fork's
+      return chatOver(runtime, own, [...entries], { session: forked, held: same, kv, cache, length: last.contextUsed });
     },
 
     async save(options) {
@@ -198,8 +241,9 @@ function chatOver(runtime, settings, entries, { session, attempt = 0, cache = ru
       const { signal } = checkOptions('save', options, SAVE);
       if (running) throw new CllaError('BUSY', 'this chat is still writing its last reply');
       const { sampling, template } = settings;
-      const note = { messages: entries.map((entry) => ({ ...entry })), sampling, template, seed: baseSeed, attempt };
-      const file = saving.then(async () => saveSession(runtime, await ownSession(), note, signal));
+      const messages = [...entries];
+      const note = { messages, sampling, template, seed: baseSeed, attempt };
+      const file = saving.then(async () => saveSession(runtime, await ownTokens(messages), note, signal));
       saving = file.catch(() => {});
       return file;
     },

@@ -18,8 +18,11 @@ const ROLES = ['system', 'user', 'assistant'];
 
 // ---- the note ------------------------------------------------------------------------------------------------------
 
-/** JSON knows no infinities, which logit biases may be. @param {ChatNote} note */
-function writeNote({ sampling, ...note }) {
+/**
+ * JSON knows no infinities, which logit biases may be; the seed stands beside the sampling.
+ * @param {ChatNote} note
+ */
+function writeNote({ sampling: { seed: _, ...sampling }, ...note }) {
   const logitBias = sampling.logitBias?.map(([id, bias]) => [id, String(bias)]);
   return new TextEncoder().encode(JSON.stringify({ version: VERSION, ...note, sampling: { ...sampling, logitBias } }));
 }
@@ -32,7 +35,8 @@ function readMessage({ role, content, ids }) {
 
 /** @param {any} note @returns {ChatNote} */
 function checkNote({ messages, sampling, template, seed, attempt }) {
-  const logitBias = new Map(sampling.logitBias?.map((/** @type {[number, string]} */ [id, bias]) => [id, Number(bias)]));
+  const pairs = sampling.logitBias?.map((/** @type {[number, string]} */ [id, bias]) => [id, Number(bias)]);
+  const logitBias = pairs && new Map(pairs);
   const settings = checkOptions('saved chat', { sampling: { ...sampling, logitBias, seed }, template }, CHAT);
   if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(attempt) || seed < 0 || attempt < 0)
     throw new CllaError('BAD_FILE', `the saved chat has the seed ${seed} and the attempt ${attempt}`);
@@ -106,7 +110,7 @@ export async function restoreSession(runtime, file, signal) {
     const { session, context, length, kv, note } = await runtime.call(COMPUTE.RESTORE_FINISH, { restorer });
     const own = { session, context, restored: true };
     try {
-      return { session: own, length, cache: await runtime.cacheFactsOf(kv, own), note: readNote(note) };
+      return { session: own, length, kv, cache: await runtime.cacheFactsOf(kv, own), note: readNote(note) };
     } catch (error) {
       await runtime.call(COMPUTE.SESSION_FREE, { session });
       throw error;

@@ -16,7 +16,7 @@ const DRAWN = { template: LINES, system: 'A story.', sampling: { temperature: 1.
 
 /** @param {Chat} chat @param {...string} said */
 async function say(chat, ...said) {
-  let result = { text: '', ids: /** @type {number[]} */ ([]), usage: { cachedTokens: 0 } };
+  let result = { text: '', ids: /** @type {number[]} */ ([]), usage: { cachedTokens: 0, contextUsed: 0 } };
   for (const message of said) result = await chat.send(message, SHORT).done;
   return result;
 }
@@ -163,6 +163,46 @@ test('what is sent while a chat is saved waits; a reply under way is not saved',
     await assert.rejects(model.restore(await chat.save(), { signal: stop.signal }), fails('ABORTED', /stopped/));
     await chat.close();
     await assert.rejects(chat.save(), fails('CLOSED', /closed/));
+  }));
+
+test('a saved chat holds the tokens of its own messages, not those of a chat before it or of what was taken back', () =>
+  withModel({ threads: 1 }, async (model) => {
+    const used = async (/** @type {Chat} */ chat) => (await model.restore(await chat.save())).usage.contextUsed;
+    const before = model.chat(DRAWN);
+    await say(before, 'My secret is marmalade.');
+    await before.close();
+    const chat = model.chat(DRAWN);
+    assert.equal(await used(chat), 0, 'another chat was closed');
+    await model.complete('My secret is marmalade.', SHORT).done;
+    assert.equal(await used(model.chat()), 0, 'a text was completed');
+    await say(chat, 'Once upon a time');
+    assert.equal(await used(chat), chat.usage.contextUsed);
+    await assert.rejects(chat.send('the dog ran '.repeat(400)).done, fails('CONTEXT_FULL', /context holds/));
+    assert.equal(await used(chat), chat.usage.contextUsed, 'a message that does not fit changes nothing');
+    assert.ok(chat.usage.contextUsed > 0);
+    const fork = chat.fork();
+    assert.equal(await used(fork), chat.usage.contextUsed);
+    chat.edit(2, 'It rained.');
+    assert.equal(await used(chat), 0, 'a message was replaced');
+    assert.equal(chat.usage.contextUsed, 0);
+    const next = await say(chat, 'Then');
+    assert.equal(await used(chat), next.usage.contextUsed);
+    const running = fork.send('Then', { ignoreEos: true });
+    const other = fork.fork();
+    assert.equal(await used(other), 0, 'a reply was under way');
+    running.stop();
+  }));
+
+test('a restored chat that is saved again gives the same file', () =>
+  withModel({ threads: 1 }, async (model) => {
+    const settings = [DRAWN, {}, { sampling: { seed: 7, topK: 5 } }, { sampling: { logitBias: { 5: -Infinity }, temperature: 1 } }];
+    for (const options of settings) {
+      const chat = model.chat({ template: LINES, ...options });
+      await say(chat, 'Once upon a time');
+      const blob = await chat.save();
+      const again = await (await model.restore(blob)).save();
+      assert.deepEqual(Buffer.from(await again.arrayBuffer()), Buffer.from(await blob.arrayBuffer()));
+    }
   }));
 
 test('a chat saved by one build of the engine goes on in another', () =>
