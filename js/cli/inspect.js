@@ -191,8 +191,8 @@ function sessionRows({ layers }, session) {
 }
 
 /** @param {Lengths} lengths */
-function lengthRows(lengths) {
-  const cells = (/** @type {string[]} */ ...texts) => `  ${texts.map((text, i) => text.padStart([7, 15, 12, 12, 16][i])).join('')}`;
+export function lengthRows(lengths) {
+  const cells = (/** @type {string[]} */ ...texts) => `  ${texts.map((text, i) => text.padStart([7, 15, 17, 12, 16][i])).join('')}`;
   return [
     colours(process.stdout).dim(cells('tokens', 'cache', 'bytes', 'of f16 MHA', 'working memory')),
     ...lengths.map((size) =>

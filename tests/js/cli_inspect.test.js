@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { lengthRows } from '../../js/cli/inspect.js';
 import { clla, cllaJson, inFolder, root, smollm, tiny, withModel, withoutSmollm } from './helpers.js';
 
 const latents = path.join(root, 'tests/vectors/clla/models/sinks.gguf'); // 4 layers, pairs: 32 channels in q4, rope key of 8 in q8
@@ -84,6 +85,12 @@ test('the page tells the same in 80 columns', () => {
   assert.match(other, /Cache min,sinks=9, 4,096 tokens\n +a token +60 bytes: codes 32, scales 12, rope keys 16\n/);
   assert.match(other, /a layer +30 bytes; 2 of 4 layers store\n +first tokens +1\.44 kB more, once/);
   for (const line of `${page}${other}`.split('\n')) assert.ok(line.length <= 80, line);
+});
+
+test('columns of big numbers stay apart, within 80 columns', () => {
+  const size = { context: 131_072, cacheBytes: 999_999_999_999, scratchBytes: 999_999_999_999, plainBytesPerToken: 69_120 };
+  for (const line of lengthRows(/** @type {any} */ ([size]))) assert.ok(line.length <= 80, line);
+  assert.match(lengthRows(/** @type {any} */ ([size]))[1], /^ +131,072 {2,}1000 GB {2,}999,999,999,999 {2,}\S+ % {2,}1000 GB$/);
 });
 
 test('what is wrong with a specification reaches the person, with exit code 2', () => {
