@@ -3,7 +3,7 @@
 import { createInterface } from 'node:readline';
 import { CllaError } from '../index.js';
 import { colours, formatBytes, formatCount } from './terminal.js';
-import { findModel, givenPrompt, loadOptions, replyOptions } from './arguments.js';
+import { findModel, givenPrompt, loadOptions, replyOptions, samplingOptions } from './arguments.js';
 import { openChatFile } from './chat_file.js';
 import { prefillBar, printTimings, replyJson, showReply, withModel } from './model.js';
 
@@ -13,6 +13,8 @@ import { prefillBar, printTimings, replyJson, showReply, withModel } from './mod
  * @typedef {ReturnType<typeof import('./terminal.js').interrupts>} Interrupts
  * @typedef {import('./arguments.js').Given} Given
  */
+
+const DEFAULTS = { temperature: 0.7, topP: 0.9 };
 
 const HELP = `/retry         answer the last message anew
 /edit TEXT     say TEXT instead of the last message
@@ -31,21 +33,45 @@ const out = colours(process.stdout);
  */
 export async function chatCommand(name, given, interrupts) {
   const { path, description } = findModel(name);
+  const file = given.resume === undefined ? undefined : await openChatFile(given);
   const said = given.prompt ?? given.file; // else a person, or a pipe line by line
   const message = said === undefined ? undefined : await givenPrompt(given);
   await withModel(path, loadOptions(given), interrupts, async (model) => {
-    const file = openChatFile(model, given);
-    const talk = conversation(await file.resume(), given, interrupts, () => file.begin());
-    try {
-      if (message !== undefined) await talk.say(message);
-      else if (process.stdin.isTTY) await interactive(model.info, description, talk, interrupts);
-      else for await (const line of createInterface({ input: process.stdin })) if (!(await talk.take(line))) break;
-    } catch (error) {
-      await file.save(talk.chat()).catch(() => {}); // the failure that comes first is the one to tell
-      throw error;
-    }
-    await file.save(talk.chat());
+    const start = () => model.chat({ system: given.system, sampling: samplingOptions(given, DEFAULTS) });
+    const saved = await interrupts.during(async (signal) => file?.resume(model, signal));
+    const talk = conversation(saved ?? start(), given, interrupts, start);
+    const work = () => {
+      if (message !== undefined) return talk.say(message);
+      return process.stdin.isTTY ? interactive(model.info, description, talk, interrupts) : lines(talk, interrupts);
+    };
+    await (file ? interrupts.held(() => saveAfter(work, () => file.save(talk.chat()))) : work());
   });
+}
+
+/** @param {() => Promise<void>} work @param {() => Promise<void>} save whether it fails or not */
+async function saveAfter(work, save) {
+  try {
+    await work();
+  } catch (error) {
+    await save().catch(() => {}); // the failure that comes first is the one to tell
+    throw error;
+  }
+  await save();
+}
+
+/**
+ * A message or a command on each line of stdin.
+ * @param {ReturnType<typeof conversation>} talk @param {Interrupts} interrupts
+ */
+async function lines(talk, { state, leaving }) {
+  if (leaving.aborted) return;
+  const input = createInterface({ input: process.stdin, signal: leaving });
+  for await (const line of input) {
+    if (leaving.aborted || !(await talk.take(line))) break;
+    if (state.interrupted) break;
+  }
+  input.close(); // a pipe that stays open would keep the program
+  process.stdin.pause();
 }
 
 /**
@@ -127,9 +153,10 @@ async function interactive(info, description, talk, interrupts) {
   process.stdout.write('\n');
   /** @type {string[]} */
   const history = [];
-  const ask = () => {
+  const ask = async () => {
+    if (interrupts.leaving.aborted) return undefined;
     interrupts.state.interrupted = false; // a reply that was stopped is no program that was stopped
-    return question(history, () => (interrupts.state.interrupted = true));
+    return question(history, () => (interrupts.state.interrupted = true), interrupts.leaving);
   };
   for (let line = await ask(); line !== undefined; line = await ask()) {
     const more = await talk.take(line).catch(explain);
@@ -151,10 +178,11 @@ function explain(error) {
  * is a signal while a reply is being written; here it is the end, too.
  * @param {string[]} history
  * @param {() => void} onInterrupt
+ * @param {AbortSignal} signal ends it as well
  * @returns {Promise<string | undefined>}
  */
-function question(history, onInterrupt) {
-  const editor = createInterface({ input: process.stdin, output: process.stdout, history, historySize: 200 });
+function question(history, onInterrupt, signal) {
+  const editor = createInterface({ input: process.stdin, output: process.stdout, history, historySize: 200, signal });
   return new Promise((resolve) => {
     let answered = false;
     editor.on('SIGINT', () => (onInterrupt(), editor.close()));

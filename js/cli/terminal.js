@@ -96,22 +96,39 @@ export function progressBar(label, format) {
   };
 }
 
+const SIGNALS = /** @type {const} */ ({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 });
+
 /**
- * Ctrl-C: stops what runs now, by its signal; when nothing runs, or when it does not stop at once, the program.
+ * Signals. Ctrl-C stops what runs now; when nothing runs, or when it does not stop at once, the program. The others
+ * stop both. Where something is to be saved first no signal ends the program by itself: `leaving` says that it should.
  */
 export function interrupts() {
   /** @type {AbortController | undefined} */
   let current;
+  const leaving = new AbortController();
   const state = { interrupted: false };
+  let held = false;
+  let exitCode = 130;
 
-  process.on('SIGINT', () => {
-    if (!current || current.signal.aborted) process.exit(130);
+  /** @param {keyof typeof SIGNALS} name */
+  function onSignal(name) {
+    const idle = !current || current.signal.aborted;
+    exitCode = SIGNALS[name];
     state.interrupted = true;
-    current.abort();
+    if (idle && !held) process.exit(exitCode);
+    if (idle || name !== 'SIGINT') leaving.abort();
+    current?.abort();
+  }
+
+  for (const name of Object.keys(SIGNALS)) process.on(name, onSignal);
+  process.on('exit', (code) => {
+    if (code === 130) process.exitCode = exitCode; // which signal it was
   });
 
   return {
     state,
+    leaving: leaving.signal,
+
     /**
      * @template T
      * @param {(signal: AbortSignal) => Promise<T>} work
@@ -123,6 +140,29 @@ export function interrupts() {
         return await work(current.signal);
       } finally {
         current = undefined;
+      }
+    },
+
+    /**
+     * Work that ends by saving something. A terminal or a reader that is gone is a reason to leave then, not to exit.
+     * @template T
+     * @param {() => Promise<T>} work
+     * @returns {Promise<T>}
+     */
+    async held(work) {
+      const leave = () => (leaving.abort(), current?.abort());
+      const { stdin, stdout } = process;
+      const before = /** @type {((error: Error) => void)[]} */ (stdout.listeners('error'));
+      stdout.removeAllListeners('error').on('error', leave);
+      stdin.on('error', leave);
+      held = true;
+      try {
+        return await work();
+      } finally {
+        held = false;
+        stdin.off('error', leave);
+        stdout.off('error', leave);
+        for (const listener of before) stdout.on('error', listener);
       }
     },
   };

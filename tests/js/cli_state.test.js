@@ -2,10 +2,10 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { chmodSync, copyFileSync, existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { inFolder, root, tiny } from './helpers.js';
+import { inFolder, root, tiny, withModel } from './helpers.js';
 
 const cli = path.join(root, 'js/cli.js');
 const CHAT = ['chat', tiny, '--temp', '1', '--seed', '4', '--max-tokens', '12', '--threads', '1'];
@@ -77,17 +77,147 @@ test('a file that does not fit is refused and stays as it is', () =>
     assert.deepEqual(readFileSync(file), saved);
   }));
 
-test('a chat is saved when the context is full and the program fails, and not where it cannot be', () =>
+test('a chat is saved when the context is full and the program fails', () =>
   inFolder(async (folder) => {
     const file = path.join(folder, 'chat.clla');
     const full = clla([...CHAT, '--ctx', '40', '--resume', file], `${SAID[0]}\n${'the dog ran '.repeat(20)}\n`);
     assert.equal(full.status, 4, full.stderr);
     assert.ok(existsSync(file));
     assert.equal(replies([SAID[1]], '--resume', file)[0].finish_reason.length > 0, true);
-    const nowhere = clla([...CHAT, '--resume', path.join(folder, 'no/chat.clla')], `${SAID[0]}\n`);
-    assert.equal(nowhere.status, 3);
-    assert.match(nowhere.stderr, /cannot be saved to .*no\/chat\.clla/);
-    assert.notEqual(nowhere.stdout, '', 'it did answer');
+  }));
+
+test('/clear before leaving saves nothing of what was said before', () =>
+  inFolder(async (folder) => {
+    const file = path.join(folder, 'chat.clla');
+    replies(['My secret is marmalade.', '/clear'], '--resume', file);
+    await withModel({ threads: 1 }, async (model) => {
+      const chat = await model.restore(file);
+      assert.deepEqual(chat.messages, []);
+      assert.equal(chat.usage.contextUsed, 0);
+    });
+  }));
+
+// ---- where a chat cannot be saved ------------------------------------------------------------------------------------
+
+/** A chat that is refused before its model is looked at, which is not there.
+ * @param {string} file @param {RegExp} sentence @param {number} [uid] who tries */
+function refused(file, sentence, uid) {
+  const nothing = path.join(root, 'package.json'); // no model: whoever reads it fails in other words
+  const { status, stdout, stderr } = spawnSync(process.execPath, [cli, 'chat', nothing, '--resume', file], { encoding: 'utf8', input: 'Hello\n', uid, timeout: 60_000 });
+  assert.equal(status, 3, stderr);
+  assert.match(stderr, /^clla: the chat cannot be saved to [^\n]*\n$/);
+  assert.match(stderr, sentence);
+  assert.equal(stdout, '');
+}
+
+test('a file that cannot be written is refused before the model is loaded', () =>
+  inFolder(async (folder) => {
+    refused(path.join(folder, 'no/chat.clla'), /no\/chat\.clla: ENOENT/);
+    refused('', /"": it has no name/);
+    refused(folder, /no regular file/);
+    refused(path.join(folder, `${'x'.repeat(250)}`), /ENAMETOOLONG/);
+    const file = path.join(folder, 'file');
+    writeFileSync(file, '');
+    refused(path.join(file, 'chat.clla'), /ENOTDIR/);
+    const loop = path.join(folder, 'loop');
+    symlinkSync(loop, loop);
+    refused(loop, /ELOOP/);
+    const pipe = path.join(folder, 'pipe');
+    assert.equal(spawnSync('mkfifo', [pipe]).status, 0);
+    refused(pipe, /no regular file/);
+    assert.deepEqual(readdirSync(folder).sort(), ['file', 'loop', 'pipe']);
+  }));
+
+const NOBODY = 65534;
+const root0 = process.getuid?.() === 0;
+const readable = root0 && spawnSync(process.execPath, ['--check', cli], { uid: NOBODY }).status === 0;
+const noOther = readable ? false : 'only root can become somebody else';
+
+test('folders and files that somebody else may not use are refused, whatever is in them', { skip: noOther }, () =>
+  inFolder(async (folder) => {
+    chmodSync(folder, 0o755);
+    const [closed, fixed, open] = ['closed', 'fixed', 'open'].map((name) => path.join(folder, name));
+    for (const [name, mode] of /** @type {[string, number][]} */ ([[closed, 0o000], [fixed, 0o755], [open, 0o777]])) {
+      mkdirSync(name);
+      writeFileSync(path.join(name, 'chat.clla'), 'a chat', { mode: 0o644 });
+      chmodSync(name, mode);
+    }
+    refused(path.join(closed, 'chat.clla'), /EACCES/, NOBODY);
+    refused(path.join(closed, 'new.clla'), /EACCES/, NOBODY);
+    refused(path.join(fixed, 'new.clla'), /EACCES/, NOBODY);
+    refused(path.join(open, 'chat.clla'), /EACCES/, NOBODY);
+    assert.equal(readFileSync(path.join(closed, 'chat.clla'), 'utf8'), 'a chat');
+  }));
+
+test('a chat is private, keeps the permissions of its file and goes where a link leads', () =>
+  inFolder(async (folder) => {
+    const [file, link, lost, behind] = ['chat.clla', 'link', 'lost', 'behind'].map((name) => path.join(folder, name));
+    const mode = (/** @type {string} */ name) => statSync(name).mode & 0o777;
+    symlinkSync('chat.clla', link);
+    replies([SAID[0]], '--resume', link);
+    assert.equal(mode(file), 0o600);
+    chmodSync(file, 0o640);
+    replies([SAID[1]], '--resume', link);
+    assert.equal(mode(file), 0o640);
+    assert.ok(lstatSync(link).isSymbolicLink());
+    symlinkSync(behind, lost);
+    copyFileSync(file, behind);
+    replies([SAID[2]], '--resume', lost);
+    assert.ok(lstatSync(lost).isSymbolicLink());
+    await withModel({ threads: 1 }, async (model) => {
+      assert.equal((await model.restore(file)).messages.length, 4);
+      assert.equal((await model.restore(behind)).messages.length, 6);
+    });
+    assert.deepEqual(readdirSync(folder).sort(), ['behind', 'chat.clla', 'link', 'lost']);
+  }));
+
+// ---- signals ---------------------------------------------------------------------------------------------------------
+
+/** A chat by a pipe; its exit code once it is over.
+ * @param {string} file @param {string[]} args @param {(child: import('node:child_process').ChildProcess) => void} onReply its first output */
+function piped(file, args, onReply) {
+  const child = spawn(process.execPath, [cli, ...CHAT, '--resume', file, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
+  child.stdin.on('error', () => {}).write(`${SAID[0]}\n`); // and it stays open
+  child.stdout.once('data', () => onReply(child));
+  return new Promise((resolve) => child.on('exit', (code) => resolve(code)));
+}
+
+/** @param {string} file the only one in its folder */
+async function savedMessages(file) {
+  assert.deepEqual(readdirSync(path.dirname(file)), [path.basename(file)], 'nothing else is left');
+  return withModel({ threads: 1 }, async (model) => (await model.restore(file)).messages);
+}
+
+const SIGNALS = /** @type {[NodeJS.Signals, number][]} */ ([['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]]);
+const ENDLESS = ['--max-tokens', '100000', '--ignore-eos', '--ctx', '8192'];
+
+for (const [signal, code] of SIGNALS)
+  test(`${signal} between two lines and within a reply ends in a saved chat`, () =>
+    inFolder(async (folder) => {
+      const file = path.join(folder, 'chat.clla');
+      assert.equal(await piped(file, ['--json'], (child) => child.kill(signal)), code); // a whole reply is out
+      assert.equal((await savedMessages(file)).length, 2);
+      assert.equal(await piped(file, ENDLESS, (child) => child.kill(signal)), code);
+      const messages = await savedMessages(file);
+      assert.equal(messages.length, 4);
+      assert.ok(messages[3].content.length > 0);
+    }));
+
+test('signals that keep coming while a chat is saved are held until it is', () =>
+  inFolder(async (folder) => {
+    const file = path.join(folder, 'chat.clla');
+    await piped(file, ENDLESS, (child) => {
+      const timer = setInterval(() => child.kill('SIGINT') && child.kill('SIGTERM'), 1);
+      child.on('exit', () => clearInterval(timer));
+    });
+    assert.equal((await savedMessages(file)).length, 2);
+  }));
+
+test('a chat is saved when its reader leaves', () =>
+  inFolder(async (folder) => {
+    const file = path.join(folder, 'chat.clla');
+    assert.equal(await piped(file, ENDLESS, (child) => child.stdout?.destroy()), 0);
+    assert.equal((await savedMessages(file)).length, 2);
   }));
 
 const noPython = spawnSync('python3', ['-c', 'import pty']).status === 0 ? false : 'python3 is not here: no terminal to test in';
