@@ -140,9 +140,9 @@ TEMPLATE void add_step(const strip *s, code_form form, const uint8_t *codes, con
 }
 
 /* One block of W against `width` columns of x. */
-TEMPLATE void add_block(const strip *s, const format *f, code_form form, uint32_t block, const scales *scales, int width) {
+TEMPLATE void add_block(const strip *s, const format *f, code_form form, uint32_t block, const scales *of_block, int width) {
     weights w;
-    weights_make(s, f, scales, width, &w);
+    weights_make(s, f, of_block, width, &w);
     constants c = {{pair_keep(0), pair_keep(1)}, b16_of_bits(i4_keep(0x000f000f))};
     uint32_t left = s->w->cols - block * COLUMN_BLOCK;
     uint32_t steps = form == CODE_4 ? STEPS / 2 : left < COLUMN_BLOCK ? (left + 3) / 4 : STEPS;
@@ -152,15 +152,15 @@ TEMPLATE void add_block(const strip *s, const format *f, code_form form, uint32_
 }
 
 #define BLOCK_KERNEL(form, width)                                                                              \
-    static void add_##form##_##width(const strip *s, const format *f, uint32_t block, const scales *scales) {  \
-        add_block(s, f, form, block, scales, width);                                                          \
+    static void add_##form##_##width(const strip *s, const format *f, uint32_t block, const scales *of_block) {  \
+        add_block(s, f, form, block, of_block, width);                                                        \
     }
 #define BLOCK_KERNELS(form)                                                                                   \
     BLOCK_KERNEL(form, 1) BLOCK_KERNEL(form, 2) BLOCK_KERNEL(form, 3) BLOCK_KERNEL(form, 4) BLOCK_KERNEL(form, 5)
 BLOCK_KERNELS(CODE_4)
 BLOCK_KERNELS(CODE_8)
 
-typedef void block_kernel(const strip *s, const format *f, uint32_t block, const scales *scales);
+typedef void block_kernel(const strip *s, const format *f, uint32_t block, const scales *of_block);
 static block_kernel *const nibble_kernels[ABREAST] = {add_CODE_4_1, add_CODE_4_2, add_CODE_4_3, add_CODE_4_4, add_CODE_4_5};
 static block_kernel *const byte_kernels[ABREAST] = {add_CODE_8_1, add_CODE_8_2, add_CODE_8_3, add_CODE_8_4, add_CODE_8_5};
 
