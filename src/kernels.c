@@ -14,12 +14,15 @@
 static const struct {
     tensor_type type;
     format format;
-    multiply_kernel *one, *tile;
+    multiply_kernel *one, *tile, *five; /* five: NULL but for the types of caches */
 } integer_kernels[] = {
-#define KERNEL(name, form, parts, super, minimum, offset)                                                     \
-    {TENSOR_##name, {form, parts, super, minimum, offset}, multiply_##name##_one, multiply_##name##_tile},
+#define ROW(name, form, parts, super, minimum, offset, five)                                                  \
+    {TENSOR_##name, {form, parts, super, minimum, offset}, multiply_##name##_one, multiply_##name##_tile, five},
+#define KERNEL(name, ...) ROW(name, __VA_ARGS__, NULL)
+#define CACHED(name, ...) ROW(name, __VA_ARGS__, multiply_##name##_five)
 #include "kernels.inc"
 #undef KERNEL
+#undef ROW
 };
 enum { INTEGER_KERNELS = sizeof integer_kernels / sizeof integer_kernels[0] };
 
@@ -103,18 +106,9 @@ void columns_pack(const columns *c, uint32_t begin, uint32_t end) {
 
 /* ---- the product ------------------------------------------------------------------------------------------- */
 
-static multiply_kernel *five_kernel(tensor_type type) {
-    switch (type) {
-    case TENSOR_Q4_0: return multiply_Q4_0_five;
-    case TENSOR_Q4_1: return multiply_Q4_1_five;
-    case TENSOR_Q8_0: return multiply_Q8_0_five;
-    default: return NULL;
-    }
-}
-
 /* Tiles outside, groups inside: a tile's activations stay in the nearest cache while the groups pass by. */
 static void multiply_integer(const matrix *w, const columns *c, multiply_job job, int kernel) {
-    multiply_kernel *five = five_kernel(w->type);
+    multiply_kernel *five = integer_kernels[kernel].five;
     job.blocks = blocks_of(w->cols);
     job.code_bytes = code_bytes(integer_kernels[kernel].format.form, w->cols);
     for (uint32_t first = 0; first < c->n; first += job.columns, job.y += job.columns * job.stride) {

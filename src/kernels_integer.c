@@ -276,10 +276,11 @@ TEMPLATE void multiply(format f, const multiply_job *job, int width) {
 #include "kernels.inc"
 #undef KERNEL
 
-#define CACHE_KERNEL(name, form, minimum, offset)                                                              \
+/* Types of caches: a tile and a single token behind it. */
+#define KERNEL(name, form, parts, super, minimum, offset)
+#define CACHED(name, form, parts, super, minimum, offset)                                                     \
     void multiply_##name##_five(const multiply_job *job) {                                                    \
-        multiply((format){form, 1, 1, minimum, offset}, job, TILE + 1);                                       \
+        multiply((format){form, parts, super, minimum, offset}, job, TILE + 1);                               \
     }
-CACHE_KERNEL(Q4_0, CODE_4, MINIMUM_NONE, 8)
-CACHE_KERNEL(Q4_1, CODE_4, MINIMUM_HALF, 0)
-CACHE_KERNEL(Q8_0, CODE_8, MINIMUM_NONE, 128)
+#include "kernels.inc"
+#undef KERNEL

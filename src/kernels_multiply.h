@@ -25,7 +25,10 @@ typedef void multiply_kernel(const multiply_job *job);
 
 /* For the types of caches a third, of a tile and a single token behind it: nine heads are four and five. A pass over
  * the codes for one token would cost two thirds of a tile's. */
-multiply_kernel multiply_Q4_0_five, multiply_Q4_1_five, multiply_Q8_0_five;
+#define KERNEL(name, form, parts, super, minimum, offset)
+#define CACHED(name, form, parts, super, minimum, offset) multiply_kernel multiply_##name##_five;
+#include "kernels.inc"
+#undef KERNEL
 
 /* F32, F16 and BF16, against c->values. */
 void multiply_float(const matrix *w, const columns *c, multiply_job job);
