@@ -7,23 +7,17 @@
  * printed are the medians, of the speeds and of their ratio to the first of the same turn: what slows a machine down for a
  * while slows all of a turn. READ tokens of the book are read; further rows of the cache are copies of theirs, which costs as
  * much as any others and spares reading a book for half an hour. */
+#define _POSIX_C_SOURCE 200809L
 #include "bench.h"
+#include "clock.h"
 #include "forward.h"
 
 enum { READ = 2048, STEPS = 16, TURNS_MAX = 99, DEPTHS_MAX = 8, CHUNK = 128 };
 
 #ifdef __EMSCRIPTEN__
-#include <emscripten.h>
 #include <emscripten/heap.h>
-static double now(void) { return emscripten_get_now(); }
 static double memory_bytes(void) { return (double)emscripten_get_heap_size(); }
 #else
-#include <time.h>
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
 static double memory_bytes(void) { return 0; }
 #endif
 
@@ -66,9 +60,9 @@ static void repeat_rows(timeline *t, uint32_t depth) {
 /* Tokens a second. */
 static double decode(timeline *t, uint32_t depth, const int32_t *tokens) {
     const uint32_t pick = 0;
-    double start = now();
+    double start = seconds();
     for (uint32_t i = 0; i < STEPS; i++) forward_step(&t->forward, &t->cache, tokens + i, 1, depth + i, &pick, 1);
-    return (double)STEPS * 1e3 / (now() - start);
+    return (double)STEPS / (seconds() - start);
 }
 
 static int ascending(const void *a, const void *b) {
