@@ -94,24 +94,25 @@ export function connect(endpoint) {
 }
 
 /**
- * The serving side: every handler gets the parameters and a context with `cancelled()`, `emit(event)` and `pause()`,
+ * The serving side: every handler gets the parameters and a context with `cancelled()`, `signal`, `emit(event)` and `pause()`,
  * which lets messages in (a cancel, other calls) between two pieces of work.
  * @param {Endpoint} endpoint
  * @param {Record<string, (params: any, context: CallContext) => any>} handlers
  */
 export function serve(endpoint, handlers) {
-  /** @type {Map<number, {cancelled: boolean}>} */
+  /** @type {Map<number, AbortController>} */
   const running = new Map();
 
   /** @param {{id: number, method: string, params: object}} call */
   async function run({ id, method, params }) {
-    const state = { cancelled: false };
-    running.set(id, state);
+    const controller = new AbortController();
+    running.set(id, controller);
     try {
       const handler = handlers[method];
       if (!handler) throw new CllaError('INTERNAL', `the worker has no method ${method}`);
       const result = await handler(params, {
-        cancelled: () => state.cancelled,
+        cancelled: () => controller.signal.aborted,
+        signal: controller.signal,
         emit: (event) => endpoint.post({ id, event }),
         pause: endpoint.pause,
       });
@@ -125,7 +126,6 @@ export function serve(endpoint, handlers) {
 
   endpoint.onMessage((message) => {
     if (!message.cancel) return void run(message);
-    const state = running.get(message.id);
-    if (state) state.cancelled = true;
+    running.get(message.id)?.abort();
   });
 }
