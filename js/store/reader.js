@@ -26,17 +26,18 @@ function whereIs(record, index) {
  */
 async function fetchAgain({ fetch }, record, index, signal) {
   const { url, chunkHashes } = record;
-  if (url === undefined)
-    throw new CllaError('DAMAGED', `${whereIs(record, index)} are damaged in the store: add the file again`);
+  const damaged = (/** @type {string} */ why, /** @type {unknown} */ cause) =>
+    new CllaError('DAMAGED', `${whereIs(record, index)} are damaged in the store${why}`, { cause });
+  if (url === undefined) throw damaged(': add the file again', undefined);
   for (let failures = 1; ; failures++) {
     try {
       const bytes = await fetchPiece(url, fetch, chunkRange(record, index), signal);
       if ((await digest(bytes)) === chunkHashes[index]) return bytes;
-      throw new CllaError('FILE_CHANGED', `${whereIs(record, index)} are damaged in the store, and ${url} has another file now: remove it and pull it again`);
+      throw damaged(`, and ${url} has another file now: remove it and pull it again`, undefined);
     } catch (error) {
+      if (error instanceof CllaError && error.code === 'NOT_READABLE') throw damaged(` and cannot be fetched again: ${error.message}`, error);
       if (!(error instanceof Transient)) throw error;
-      if (failures >= PATIENCE.attempts)
-        throw new CllaError('DAMAGED', `${whereIs(record, index)} are damaged in the store and cannot be fetched again: ${error.message}`);
+      if (failures >= PATIENCE.attempts) throw damaged(` and cannot be fetched again: ${error.message}`, error);
       await sleep(pauseBefore(failures, PATIENCE, error.waitMs), signal);
     }
   }
