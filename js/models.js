@@ -9,7 +9,7 @@ import { connect } from './rpc.js';
 import { partNames } from './source.js';
 import { locate } from './locate.js';
 import { recordsOf, storedBytes } from './store/layout.js';
-import { streamOrigin } from './store/local.js';
+import { blobOrigin, streamOrigin, validatorOf } from './store/local.js';
 import { obtain, useLock, writeLock } from './store/obtain.js';
 import { readChunks } from './store/reader.js';
 
@@ -167,22 +167,33 @@ async function checkFree(platform, { id, name }) {
  * @param {Platform} platform @param {Blob} blob @param {StoreRequest} request
  * @param {ReturnType<typeof progressReporter>} report @param {AbortSignal | undefined} signal
  */
-function addBlob(platform, blob, request, report, signal) {
+async function addBlob(platform, blob, request, report, signal) {
+  const validator = validatorOf(blob);
+  const wanted = { ...request, validator, replace: validator === undefined };
+  if (platform.files) return addHere(platform, wanted, blobOrigin(blob, request.name), report, signal); // Node cannot send all Blobs
   const onEvent = (/** @type {any} */ { loaded, total }) => report(loaded, total);
-  return inWorker(platform, STORE.ADD, { blob, request }, { signal, onEvent });
+  return inWorker(platform, STORE.ADD, { blob, request: wanted }, { signal, onEvent });
 }
 
 /**
  * A stream stays in the thread where it is: not every browser can hand it over.
  * @param {Platform} platform @param {any} stream @param {StoreRequest} request
- * @param {ReturnType<typeof progressReporter>} report @param {AbortSignal} [signal]
+ * @param {ReturnType<typeof progressReporter>} report @param {AbortSignal | undefined} signal
  */
-async function addStream(platform, stream, request, report, signal = new AbortController().signal) {
+async function addStream(platform, stream, request, report, signal) {
   if (stream === null || typeof stream !== 'object' || !(Symbol.asyncIterator in stream || 'getReader' in stream))
     throw new CllaError('BAD_ARGUMENT', 'add: want a Blob, a File, a stream or an async iterable of bytes');
+  await addHere(platform, { ...request, replace: true }, streamOrigin(stream, request.name), report, signal);
+}
+
+/**
+ * @param {Platform} platform @param {StoreRequest} request @param {import('./store/types.d.ts').Origin} origin
+ * @param {ReturnType<typeof progressReporter>} report @param {AbortSignal} [signal]
+ */
+async function addHere(platform, request, origin, report, signal = new AbortController().signal) {
   const store = platform.openStore();
   try {
-    await obtain(store, { ...request, replace: true }, streamOrigin(stream, request.name), report, signal);
+    await obtain(store, request, origin, report, signal);
   } finally {
     store.shelf.close();
   }

@@ -76,7 +76,12 @@ export function connect(endpoint) {
       const cancel = () => endpoint.post({ id, cancel: true });
       if (pending.size === 0) endpoint.hold(true);
       const answer = new Promise((resolve, reject) => pending.set(id, { resolve, reject, onEvent }));
-      endpoint.post({ id, method, params }, transfer);
+      try {
+        endpoint.post({ id, method, params }, transfer);
+      } catch (error) {
+        settle(id); // it cannot be sent: nobody will answer
+        return Promise.reject(error);
+      }
       if (signal?.aborted) cancel();
       signal?.addEventListener('abort', cancel);
       return answer.finally(() => signal?.removeEventListener('abort', cancel));

@@ -8,7 +8,7 @@ import { bind } from './binding.js';
 import { chooseVariant, instantiate } from './wasm.js';
 import { generate, score } from './generate.js';
 import { obtain, useLock } from './store/obtain.js';
-import { blobOrigin, validatorOf } from './store/local.js';
+import { blobOrigin } from './store/local.js';
 import { readChunks } from './store/reader.js';
 
 /**
@@ -74,9 +74,7 @@ const storeHandlers = ({ openStore }) => ({
   /** @param {{blob: Blob, request: StoreRequest}} params @param {CallContext} call */
   async [STORE.ADD]({ blob, request }, { emit, signal }) {
     const report = (/** @type {number} */ loaded, /** @type {number | undefined} */ total) => emit({ loaded, total });
-    const validator = validatorOf(blob);
-    const wanted = { ...request, validator, replace: validator === undefined };
-    await obtain(openStore(), wanted, blobOrigin(blob, request.name), report, signal);
+    await obtain(openStore(), request, blobOrigin(blob, request.name), report, signal);
   },
 
   /** @param {{ids: string[]}} params @param {CallContext} call */

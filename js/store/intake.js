@@ -37,14 +37,12 @@ async function openSink({ shelf, request }) {
   const { expected } = request;
   if (found && goesOn(found, request)) {
     try {
-      return await createSink(shelf, { ...found, expected: found.expected ?? expected });
+      return await createSink(shelf, { ...found, expected: found.expected ?? expected }, true);
     } catch (error) {
       if (!(error instanceof Different)) throw error;
     }
   }
-  const record = newRecord(request);
-  await shelf.begin(record);
-  return createSink(shelf, record);
+  return createSink(shelf, newRecord(request), false);
 }
 
 /**
@@ -122,19 +120,18 @@ async function take({ origin, report }, sink, bytes) {
 }
 
 /**
- * One connection, as far as it carries.
+ * One connection, as far as it carries. What is stored of another file is dropped once this one has begun well.
  * @param {Job} job @param {Sink} sink @param {number} silenceMs
- * @param {boolean} anew what is stored belongs to another file: dropped once this one has begun well
  */
-async function runOnce(job, sink, silenceMs, anew) {
+async function runOnce(job, sink, silenceMs) {
   const { origin, signal } = job;
-  const opened = await origin.open(anew ? 0 : sink.position, anew ? undefined : sink.record.validator, signal);
+  const opened = await origin.open(sink.position, sink.begun ? sink.record.validator : undefined, signal);
   const pieces = opened.body[Symbol.asyncIterator]();
   const next = () => nextPiece(pieces, origin, silenceMs, signal);
   try {
     const first = await next();
     if (opened.from === 0) checkMagic(origin, first.done ? new Uint8Array() : first.value); // error pages end here
-    if (anew) await sink.restart();
+    if (!sink.begun) await sink.restart();
     checkValidator(sink, opened);
     await admit(job, sink, opened);
     const skimmer = opened.from < sink.position ? createSkimmer(sink) : undefined;
@@ -189,9 +186,9 @@ function afterFailure(error, counts, origin, attempts) {
 /** @param {unknown} error */
 const waitOf = (error) => (error instanceof Transient ? error.waitMs : undefined);
 
-/** @param {Job} job @param {Sink} sink @param {unknown} error */
+/** A write that found no room: say how much is missing. @param {Job} job @param {Sink} sink @param {unknown} error */
 function withMissing({ request }, sink, error) {
-  if (!(error instanceof CllaError) || error.code !== 'NO_SPACE') return error;
+  if (!(error instanceof CllaError) || error.code !== 'NO_SPACE' || error.cause === undefined) return error;
   const { size } = sink.record;
   const missing = size === undefined ? 'more' : megabytes(size - storedBytes(sink.record));
   return new CllaError('NO_SPACE', `${request.name}: storage is full: ${missing} are missing; what has come is kept`, { cause: error });
@@ -208,16 +205,15 @@ export async function takeIn(job) {
   const sink = await openSink(job);
   try {
     job.report(sink.position, sink.record.size ?? job.request.size);
-    for (let how = ''; sink.record.size === undefined || sink.position < sink.record.size || how === 'anew'; ) {
+    while (sink.record.size === undefined || sink.position < sink.record.size) {
       const before = sink.position;
       try {
-        await runOnce(job, sink, patience.silenceMs, how === 'anew');
-        how = '';
+        await runOnce(job, sink, patience.silenceMs);
       } catch (error) {
         if (job.signal.aborted) throw abortError(job.signal);
         if (sink.position > before) counts.failures = 0;
-        how = afterFailure(error, counts, job.origin, patience.attempts);
-        if (how === 'again') await sleep(pauseBefore(counts.failures, patience, waitOf(error)), job.signal);
+        if (afterFailure(error, counts, job.origin, patience.attempts) === 'anew') sink.abandon();
+        else await sleep(pauseBefore(counts.failures, patience, waitOf(error)), job.signal);
       }
     }
     return await finish(job, sink);

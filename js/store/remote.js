@@ -16,6 +16,7 @@ import { Transient } from './patience.js';
  * @typedef {import('./types.d.ts').Fetch} Fetch
  */
 
+const UNANSWERED = 2;
 const PASSING = [408, 409, 425, 429, 500, 502, 503, 504];
 
 /** @param {Response} response */
@@ -63,19 +64,28 @@ async function* nothing() {}
  * @returns {Origin}
  */
 export function remote(url, fetch) {
+  /** Requests in a row that got no answer at all. */
+  let unanswered = 0;
+
   /** @param {Record<string, string>} headers @param {AbortSignal} signal */
   async function ask(headers, signal) {
     const cut = new AbortController();
     const any = AbortSignal.any([signal, cut.signal]);
     const answer = await fetch(url, headers, any).catch((error) => {
       if (signal.aborted) throw abortError(signal);
+      unanswered++;
       throw new Transient(`${url}: ${reasonOf(error)}`, { cause: error });
     });
+    unanswered = 0;
     return { ...answer, close: () => cut.abort() };
   }
 
   /** @type {Origin['open']} */
   async function open(from, wanted, signal) {
+    if (unanswered >= UNANSWERED) {
+      const opened = await openEncoded(from, signal);
+      if (opened) return opened;
+    }
     const conditional = from > 0 && wanted !== undefined && !wanted.startsWith('W/');
     const { response, linked, close } = await ask(
       { Range: `bytes=${from}-`, ...(conditional ? { 'If-Range': wanted } : {}) },
@@ -93,15 +103,34 @@ export function remote(url, fetch) {
     return refuseStatus(url, response);
   }
 
-  /** For servers whose ranges cannot be used. @param {AbortSignal} signal @returns {Promise<Opened>} */
+  /**
+   * A browser drops answers with ranges of compressed bytes unseen. Where the file is compressed when it is asked for
+   * without a range, that is the reason, and it is taken so.
+   * @param {number} from @param {AbortSignal} signal
+   */
+  async function openEncoded(from, signal) {
+    const { encoded, ...opened } = await openWhole(signal);
+    if (encoded || from === 0) return opened;
+    opened.close();
+    return undefined;
+  }
+
+  /** For servers whose ranges cannot be used. @param {AbortSignal} signal @returns {Promise<Opened & {encoded: boolean}>} */
   async function openWhole(signal) {
     const { response, linked, close } = await ask({}, signal);
     if (response.status !== 200) {
       close();
       refuseStatus(url, response);
     }
-    const body = bodyOf(url, response, signal);
-    return { from: 0, total: wholeLength(response), validator: validatorOf(response), sha256: linked, close, body };
+    return {
+      from: 0,
+      total: wholeLength(response),
+      validator: validatorOf(response),
+      sha256: linked,
+      body: bodyOf(url, response, signal),
+      close,
+      encoded: isEncoded(response),
+    };
   }
 
   return { name: url, retries: true, reopens: true, open };

@@ -31,10 +31,12 @@ async function resumeHash(shelf, record) {
 
 /**
  * @param {Shelf} shelf
- * @param {FileRecord} first as it lies in the shelf
+ * @param {FileRecord} first
+ * @param {boolean} inShelf whether it lies there; else restart() begins it
  */
-export async function createSink(shelf, first) {
+export async function createSink(shelf, first, inShelf) {
   let record = first;
+  let begun = inShelf;
   const running = await resumeHash(shelf, record);
   let chunk = new Uint8Array(record.chunkBytes);
   let filled = 0;
@@ -62,8 +64,12 @@ export async function createSink(shelf, first) {
   }
 
   return {
+    /** Whether what is written goes behind what is stored; else restart() comes first. */
+    get begun() {
+      return begun;
+    },
     get position() {
-      return chunks * record.chunkBytes + filled;
+      return begun ? chunks * record.chunkBytes + filled : 0;
     },
     get record() {
       return record;
@@ -99,6 +105,11 @@ export async function createSink(shelf, first) {
     /** Wait until nothing is being written. */
     settle: () => writing.catch(() => {}),
 
+    /** What is stored belongs to another file. It stays until restart(). */
+    abandon() {
+      begun = false;
+    },
+
     /** Begin the file anew. */
     async restart() {
       await writing.catch(() => {});
@@ -108,6 +119,7 @@ export async function createSink(shelf, first) {
       running.init();
       filled = 0;
       chunks = 0;
+      begun = true;
     },
   };
 }

@@ -36,7 +36,7 @@ const PACKAGES = {
  * @property {number} [stallAfter] bytes of a body before it falls silent
  * @property {number} [status] answered in place of the file
  * @property {Record<string, string>} [headers]
- * @property {string} [redirect]
+ * @property {string} [redirect] empty: to itself
  * @property {string} [page] sent with 200 in place of the file
  * @property {number} [bytesPerSecond]
  * @property {(from: number) => Behaviour | undefined} [instead] for one request
@@ -73,7 +73,7 @@ export async function startServer() {
       ...(lastModified === undefined ? {} : { 'Last-Modified': lastModified }),
       ...behaviour.headers,
     };
-    if (redirect !== undefined) return void response.writeHead(302, { ...common, Location: redirect }).end();
+    if (redirect !== undefined) return void response.writeHead(302, { ...common, Location: redirect || pathname }).end();
     if (page !== undefined) return void response.writeHead(200, { ...common, 'Content-Type': 'text/html' }).end(page);
     if (status !== undefined) return void response.writeHead(status, common).end('no');
     const changed = note.ifRange !== undefined && !behaviour.noIfRange && ![etag, lastModified].includes(note.ifRange);
@@ -108,7 +108,7 @@ export async function startServer() {
     }
     if (stop === stallAfter && stop < body.length) return;
     if (stop === cut && stop < body.length) {
-      await new Promise((resolve) => setTimeout(resolve, 5)); // what was written gets out first
+      await new Promise((resolve) => setTimeout(resolve, 30)); // what was written gets out first
       response.destroy();
     } else response.end();
   }
