@@ -383,6 +383,7 @@ test('space: checked before, and what is stored is kept when it runs out', { ski
   const context = await chromium.browser.createBrowserContext(); // nothing of other tests is stored there
   const tab = await openPage(context);
   const session = await tab.createCDPSession();
+  await session.send('Storage.overrideQuotaForOrigin', { origin: server.origin, quotaSize: 10 * CHUNK });
   const bytes = syntheticFile(40 * CHUNK, 23);
   const request = served('full.gguf', bytes);
   await tab.evaluate((quota) => void (navigator.storage.estimate = async () => ({ usage: 0, quota })), 10 * CHUNK); // it tells 10 GB here
@@ -393,7 +394,6 @@ test('space: checked before, and what is stored is kept when it runs out', { ski
 
   await tab.reload();
   await tab.evaluate(prepare);
-  await session.send('Storage.overrideQuotaForOrigin', { origin: server.origin, quotaSize: 10 * CHUNK });
   const during = await tryIn(tab, request);
   assert.equal(during.code, 'NO_SPACE', during.message);
   assert.match(during.message ?? '', /full\.gguf: storage is full: \d\.\d MB are missing; what has come is kept/);
