@@ -52,8 +52,8 @@ Exit codes:
   0    done
   1    something that should not happen
   2    the command line or an option is wrong
-  3    a file cannot be read or fetched, is damaged, or its model is not supported
-  4    it does not fit: the prompt into the context, the model into memory or onto the disk
+  3    a file cannot be read or fetched, is damaged or not supported
+  4    it does not fit: a prompt into the context, a model into memory or disk
   130  interrupted (Ctrl-C)`;
 
 const stopping = interrupts();

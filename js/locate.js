@@ -62,7 +62,8 @@ async function byUrl(url, platform) {
   if (protocol === 'file:' && platform.files) return { path: platform.files.fromUrl(url) };
   if (protocol !== 'http:' && protocol !== 'https:')
     throw new CllaError('BAD_ARGUMENT', `source: cannot read ${protocol} URLs, only http:, https:${platform.files ? ' and file:' : ''}`);
-  return { requests: requestsFor(await platform.openStore().shelf.list(), url) };
+  const { shelf } = platform.openStore();
+  return { requests: requestsFor(await shelf.list().finally(() => shelf.close()), url) };
 }
 
 /**

@@ -15,4 +15,4 @@ async function fetchHere(url, headers, signal) {
 }
 
 /** @returns {import('./types.d.ts').Store} */
-export const openStore = () => ({ shelf: openShelf(), locks: tabLocks(), channel: tabChannel(), fetch: fetchHere });
+export const openStore = () => ({ shelf: openShelf(), locks: tabLocks(), channel: tabChannel, fetch: fetchHere });

@@ -55,16 +55,21 @@ export function tabLocks() {
   };
 }
 
-/** @returns {Channel} */
-export function tabChannel() {
-  const channel = typeof BroadcastChannel === 'undefined' ? undefined : new BroadcastChannel('clla');
-  return {
-    post: (message) => channel?.postMessage(message),
-    listen(id, listener) {
-      /** @param {MessageEvent} event */
-      const heard = ({ data }) => data.id === id && listener(data);
-      channel?.addEventListener('message', heard);
-      return () => channel?.removeEventListener('message', heard);
-    },
-  };
+/** @type {BroadcastChannel | undefined} one for this thread, made when first needed */
+let shared;
+
+function channel() {
+  if (typeof BroadcastChannel !== 'undefined') shared ??= new BroadcastChannel('clla');
+  return shared;
 }
+
+/** @type {Channel} */
+export const tabChannel = {
+  post: (message) => channel()?.postMessage(message),
+  listen(id, listener) {
+    /** @param {MessageEvent} event */
+    const heard = ({ data }) => data.id === id && listener(data);
+    channel()?.addEventListener('message', heard);
+    return () => channel()?.removeEventListener('message', heard);
+  },
+};

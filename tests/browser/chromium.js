@@ -17,9 +17,8 @@ const PLACES = [
 export const chromium = [process.env.CHROMIUM, ...PLACES].find((file) => file && existsSync(file));
 export const withoutChromium = chromium ? false : 'no Chromium: `apt-get install chromium` (Debian), or set CHROMIUM to the path of one';
 
-/** Start it with an empty profile. */
-export async function startChromium() {
-  const profile = mkdtempSync(path.join(tmpdir(), 'clla-chromium-'));
+/** Start it. @param {string} [profile] default: an empty one */
+export async function startChromium(profile = mkdtempSync(path.join(tmpdir(), 'clla-chromium-'))) {
   const root = process.getuid?.() === 0;
   const browser = await puppeteer.launch({
     executablePath: chromium,
@@ -29,6 +28,14 @@ export async function startChromium() {
   });
   return {
     browser,
+    profile,
+    /** As when the power goes: nothing is told to anyone. */
+    async kill() {
+      const child = browser.process();
+      const gone = new Promise((resolve) => child?.once('exit', resolve));
+      child?.kill('SIGKILL');
+      await gone;
+    },
     async close() {
       await browser.close();
       rmSync(profile, { recursive: true, force: true, maxRetries: 5 });

@@ -195,6 +195,29 @@ test('a tab that is killed while it writes loses nothing that was reported as st
   assert.ok(Math.max(...sentTwice('killed.gguf')) <= 2 * CHUNK, `${sentTwice('killed.gguf')}`); // what was on the wire besides
 });
 
+test('a browser that is killed while it writes goes on behind the last chunk', { skip, timeout: 120_000 }, async () => {
+  const bytes = syntheticFile(20 * CHUNK, 17);
+  const request = served('power.gguf', bytes, { bytesPerSecond: 8 * CHUNK });
+  const first = await startChromium();
+  const [tab, watcher] = [await openPage(first.browser), await openPage(first.browser)];
+  void tryIn(tab, request).catch(() => {});
+  await until(async () => (await storedChunks(watcher, request.id)) >= 5);
+  const reported = await storedChunks(watcher, request.id);
+  await first.kill();
+  const second = await startChromium(first.profile);
+  try {
+    const again = await openPage(second.browser);
+    const stored = await storedChunks(again, request.id);
+    assert.ok(stored >= reported, `${stored} of ${reported} chunks`);
+    served('power.gguf', bytes);
+    assert.equal((await tryIn(again, request)).sha256, sha(bytes));
+    assert.equal(server.requests('power.gguf').at(-1)?.range, `bytes=${stored * CHUNK}-`);
+    assert.deepEqual(await readBack(again, request.id), { value: sha(bytes) });
+  } finally {
+    await second.close();
+  }
+});
+
 test('a signal pauses it', { skip }, async () => {
   const bytes = syntheticFile(8 * CHUNK, 11);
   const request = served('pause.gguf', bytes, { bytesPerSecond: 8 * CHUNK });
@@ -322,6 +345,32 @@ test('a damaged model is mended while it is loaded', { skip }, async () => {
   await damage(id, 1, false);
   assert.match((await replyIn(page, url)).value.text, /./);
   assert.deepEqual(server.requests('mended.gguf').map(({ range }) => range), ['bytes=0-', `bytes=${1 << 22}-${bytes.length - 1}`]);
+});
+
+test('a tab that is killed while it loads or writes holds nothing back', { skip, timeout: 120_000 }, async () => {
+  const { url } = served('crash.gguf', readFileSync(MODEL));
+  await pullIn(page, url);
+  for (const when of ['load', 'reply']) {
+    const tab = await openPage();
+    const session = await tab.createCDPSession();
+    await tab.evaluate(
+      async (from, phase) => {
+        const { clla, state } = /** @type {Inside} */ (window);
+        const loading = clla.load(from, { context: 512, threads: 1, onProgress: () => (state.at = 'load') });
+        if (phase === 'load') return void loading;
+        state.reply = (await loading).complete('Once', { ignoreEos: true });
+      },
+      url,
+      when,
+    );
+    if (when === 'load') await tab.waitForFunction(() => /** @type {Inside} */ (window).state.at === 'load');
+    void session.send('Page.crash').catch(() => {});
+    await wait(200);
+    void tab.close().catch(() => {});
+    assert.match((await replyIn(page, url)).value.text, /./);
+  }
+  assert.equal(server.requests('crash.gguf').length, 1);
+  await until(() => page.evaluate(() => /** @type {Inside} */ (window).outcome(/** @type {Inside} */ (window).clla.models.remove('crash.gguf')).then((/** @type {any} */ o) => o.code === undefined)));
 });
 
 test('two tabs: one downloads, the other shows the same progress', { skip }, async () => {
