@@ -51,7 +51,15 @@ function rangeOf({ headers: { range } }, size) {
   return { start: Number(start), end: end ? Math.min(Number(end) + 1, size) : size };
 }
 
-export async function startServer() {
+const ISOLATION = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+};
+
+/** @param {{isolated?: boolean}} [options] isolated: pages may share memory between threads */
+export async function startServer({ isolated = false } = {}) {
+  const always = isolated ? ISOLATION : {};
   /** @type {Map<string, Behaviour>} */
   const files = new Map();
   /** @type {Seen[]} */
@@ -116,11 +124,11 @@ export async function startServer() {
   /** @param {import('node:http').ServerResponse} response @param {string} pathname */
   function servePackage(response, pathname) {
     const file = path.join(root, path.normalize(decodeURIComponent(pathname)));
-    if (pathname === '/') return void response.writeHead(200, { 'Content-Type': 'text/html' }).end('<!doctype html><title>clla</title>');
+    if (pathname === '/') return void response.writeHead(200, { ...always, 'Content-Type': 'text/html' }).end('<!doctype html><title>clla</title>');
     if (!file.startsWith(root) || !existsSync(file) || !statSync(file).isFile()) return void response.writeHead(404).end('not here');
     const type = TYPES[path.extname(file)] ?? 'application/octet-stream';
     const text = type === 'text/javascript' ? resolvePackages(readFileSync(file, 'utf8')) : undefined;
-    response.writeHead(200, { 'Content-Type': type }).end(text ?? readFileSync(file));
+    response.writeHead(200, { ...always, 'Content-Type': type }).end(text ?? readFileSync(file));
   }
 
   const server = createServer((request, response) => {

@@ -332,6 +332,28 @@ test('a bundled model is known by its name, and its hash with it', { skip }, asy
   assert.match((await replyIn(page, 'clla-4m-chat')).value.text, /./);
 });
 
+test('in an isolated page the same model runs with threads', { skip, timeout: 120_000 }, async () => {
+  const isolated = await startServer({ isolated: true });
+  try {
+    const tab = await chromium.browser.newPage();
+    await tab.goto(`${isolated.origin}/`);
+    await tab.evaluate(prepare);
+    const { variant, threads, text } = await tab.evaluate(async () => {
+      const { clla } = /** @type {Inside} */ (window);
+      const model = await clla.load('clla-4m-chat', { context: 256, threads: 2 });
+      const reply = await model.chat().send('Hello', { maxTokens: 12, sampling: { temperature: 0 } }).done;
+      await model.close();
+      return { ...model.info, text: reply.text };
+    });
+    assert.match(variant, /-threads$/);
+    assert.equal(threads, 2);
+    assert.equal(text, (await replyIn(page, 'clla-4m-chat')).value.text);
+    await tab.close();
+  } finally {
+    await isolated.close();
+  }
+});
+
 test('a name that nobody knows', { skip }, async () => {
   const { code, message } = await pullIn(page, 'gpt-9');
   assert.equal(code, 'NOT_STORED');
