@@ -19,6 +19,7 @@ import { chatCommand } from './cli/chat.js';
 import { completeCommand } from './cli/complete.js';
 import { inspectCommand, tokenizeCommand } from './cli/inspect.js';
 import { benchCommand, perplexityCommand } from './cli/measure.js';
+import { listCommand, pullCommand, removeCommand } from './cli/store.js';
 import { colours, interrupts } from './cli/terminal.js';
 
 /** @type {Partial<Record<import('./types.js').CllaErrorCode, number>>} */
@@ -36,6 +37,13 @@ const EXIT_CODES = {
   CONTEXT_FULL: 4,
   OUT_OF_MEMORY: 4,
   OTHER_MODEL: 3,
+  NETWORK: 3,
+  FILE_CHANGED: 3,
+  WRONG_FILE: 3,
+  DAMAGED: 3,
+  NOT_STORED: 3,
+  IN_USE: 3,
+  NO_SPACE: 4,
   ABORTED: 130,
 };
 
@@ -44,8 +52,8 @@ Exit codes:
   0    done
   1    something that should not happen
   2    the command line or an option is wrong
-  3    a file cannot be read, is damaged, or its model is not supported
-  4    it does not fit: the prompt into the context, or the model into memory
+  3    a file cannot be read or fetched, is damaged or not supported
+  4    it does not fit: a prompt into the context, a model into memory or disk
   130  interrupted (Ctrl-C)`;
 
 const stopping = interrupts();
@@ -54,12 +62,16 @@ const stopping = interrupts();
  * @param {string} usage @param {string} description
  * @param {Option[]} options
  * @param {(model: any, given: any, interrupts: typeof stopping) => Promise<void>} run
+ * @param {string} [what] the model may be
  */
-function command(usage, description, options, run) {
-  const made = new Command(usage.split(' ')[0]).description(description).addHelpText('after', EXIT_HELP);
-  made.argument(usage.split(' ')[1], 'a GGUF file, or the name of a model that comes with clla');
+function command(usage, description, options, run, what = 'a GGUF file, its URL, or the name of a model that is here') {
+  const [name, argument] = usage.split(' ');
+  const made = new Command(name).description(description).addHelpText('after', EXIT_HELP);
+  if (argument) made.argument(argument, what);
   for (const option of options) made.addOption(option);
-  return made.action((model, given) => run(model, given, stopping));
+  return argument
+    ? made.action((model, given) => run(model, given, stopping))
+    : made.action((given) => run(undefined, given, stopping));
 }
 
 const program = new Command('clla')
@@ -134,6 +146,15 @@ const commands = [
     ],
     benchCommand,
   ),
+  command(
+    'pull <model>',
+    'download a model, or go on with it',
+    [new Option('--sha256 <hash>', 'what the file must be'), JSON_OPTION],
+    pullCommand,
+    'a name of the catalogue (`clla list` shows it) or a URL',
+  ),
+  command('list', 'the models that are here, and those that can be pulled', [JSON_OPTION], listCommand),
+  command('rm <model>', 'remove a downloaded model', [], removeCommand, 'a name that `clla list` shows'),
 ];
 for (const made of commands) program.addCommand(made);
 for (const made of [program, ...commands]) made.exitOverride();

@@ -1,4 +1,4 @@
-// endpoint_node.js: worker threads of Node as endpoints for rpc.js. The browser has a file of its own with these names.
+// endpoint_node.js: worker threads of Node as endpoints for rpc.js. endpoint_web.js has the same names.
 
 import { availableParallelism } from 'node:os';
 import { Worker, parentPort } from 'node:worker_threads';
@@ -34,13 +34,13 @@ const execArgv = /** @type {string[]} */ ([]); // flags of the caller's program 
 
 /** The thread that computes. */
 export function startWorker() {
-  return workerEndpoint(new Worker(new URL('./worker.js', import.meta.url), { execArgv }));
+  return workerEndpoint(new Worker(new URL('./workers/compute_node.js', import.meta.url), { execArgv }));
 }
 
 /** The thread that renders chat templates, with little memory: a template is a program from a file. */
 export function startTemplateWorker() {
   const resourceLimits = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 32 };
-  return workerEndpoint(new Worker(new URL('./template_worker.js', import.meta.url), { execArgv, resourceLimits }));
+  return workerEndpoint(new Worker(new URL('./workers/template_node.js', import.meta.url), { execArgv, resourceLimits }));
 }
 
 /**

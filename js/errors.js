@@ -15,6 +15,13 @@
 //   ABORTED                   the caller's signal stopped it
 //   OTHER_MODEL               the file was saved with another model
 //   NOT_READABLE              the source cannot be opened or read
+//   NETWORK                   the server cannot be reached, or keeps failing; what came is kept
+//   FILE_CHANGED              the file at that address is no longer the one that was begun, or that is stored
+//   WRONG_FILE                size or SHA-256 are not those expected: what was fetched is thrown away
+//   NO_SPACE                  storage is full; the message tells how much is missing; what came is kept
+//   DAMAGED                   a stored file is damaged and cannot be fetched again
+//   NOT_STORED                no model of this name is stored here
+//   IN_USE                    the stored model is loaded, or is being downloaded, here or in another tab
 //   BAD_TEMPLATE              the model's chat template throws, never ends or grows without bound
 //   BUSY                      this chat is still writing its last reply
 //   CLOSED                    the model was closed

@@ -94,6 +94,16 @@ export const LOAD = {
   vocabularyOnly: typed('boolean'),
 };
 
+/** @type {Rule} */
+function sha256(value, name) {
+  if (typeof value === 'string' && /^[0-9a-f]{64}$/i.test(value)) return value.toLowerCase();
+  throw refuse(name, 'a SHA-256 of 64 hexadecimal digits', value);
+}
+
+/** Of models.pull() and models.add(). */
+export const PULL = { onProgress: typed('function'), signal, sha256 };
+export const ADD = { ...PULL, name: typed('string') };
+
 /** Of chat.send() and its kin. */
 export const SEND = {
   signal,

@@ -48,6 +48,16 @@ export const COMPUTE = /** @type {const} */ ({
   MEMORY: 'memory',
 });
 
+/** Methods of the same thread that concern stored models. */
+export const STORE = /** @type {const} */ ({
+  /** { requests: StoreRequest[] }; cancellable; events { loaded, total }: bring files into the store that are not there. */
+  PULL: 'pull',
+  /** { blob, request }; cancellable; events { loaded, total }: a file of one's own. */
+  ADD: 'add',
+  /** { ids } -> LoadProgress; cancellable; events LoadProgress: read stored files in order and feed them. */
+  READ: 'readStored',
+});
+
 /** Methods of the thread that renders chat templates (template_worker.js). */
 export const TEMPLATE = /** @type {const} */ ({
   /** { source, inputs: object[] } -> string[]: one rendering for each input. */

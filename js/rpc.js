@@ -76,7 +76,12 @@ export function connect(endpoint) {
       const cancel = () => endpoint.post({ id, cancel: true });
       if (pending.size === 0) endpoint.hold(true);
       const answer = new Promise((resolve, reject) => pending.set(id, { resolve, reject, onEvent }));
-      endpoint.post({ id, method, params }, transfer);
+      try {
+        endpoint.post({ id, method, params }, transfer);
+      } catch (error) {
+        settle(id); // it cannot be sent: nobody will answer
+        return Promise.reject(error);
+      }
       if (signal?.aborted) cancel();
       signal?.addEventListener('abort', cancel);
       return answer.finally(() => signal?.removeEventListener('abort', cancel));
@@ -94,24 +99,25 @@ export function connect(endpoint) {
 }
 
 /**
- * The serving side: every handler gets the parameters and a context with `cancelled()`, `emit(event)` and `pause()`,
+ * The serving side: every handler gets the parameters and a context with `cancelled()`, `signal`, `emit(event)` and `pause()`,
  * which lets messages in (a cancel, other calls) between two pieces of work.
  * @param {Endpoint} endpoint
  * @param {Record<string, (params: any, context: CallContext) => any>} handlers
  */
 export function serve(endpoint, handlers) {
-  /** @type {Map<number, {cancelled: boolean}>} */
+  /** @type {Map<number, AbortController>} */
   const running = new Map();
 
   /** @param {{id: number, method: string, params: object}} call */
   async function run({ id, method, params }) {
-    const state = { cancelled: false };
-    running.set(id, state);
+    const controller = new AbortController();
+    running.set(id, controller);
     try {
       const handler = handlers[method];
       if (!handler) throw new CllaError('INTERNAL', `the worker has no method ${method}`);
       const result = await handler(params, {
-        cancelled: () => state.cancelled,
+        cancelled: () => controller.signal.aborted,
+        signal: controller.signal,
         emit: (event) => endpoint.post({ id, event }),
         pause: endpoint.pause,
       });
@@ -125,7 +131,6 @@ export function serve(endpoint, handlers) {
 
   endpoint.onMessage((message) => {
     if (!message.cancel) return void run(message);
-    const state = running.get(message.id);
-    if (state) state.cancelled = true;
+    running.get(message.id)?.abort();
   });
 }

@@ -3,6 +3,7 @@
 
 import { CllaError } from './errors.js';
 import { COMPUTE } from './protocol.js';
+import { piecesOf } from './source.js';
 import { createRenderer, PLAIN_TEMPLATE } from './template.js';
 
 /**
@@ -22,12 +23,13 @@ export const perSecond = (count, ms) => (count > 0 && ms > 0 ? (count * 1000) / 
 export const closedError = () => new CllaError('CLOSED', 'the model was closed');
 
 /**
+ * @param {import('./types.d.ts').Platform} platform
  * @param {Worker} worker
  * @param {Loaded} loaded
  * @returns {Promise<Runtime>}
  */
-export async function createRuntime(worker, { facts: { info }, wanted, session, loadMs }) {
-  const renderer = createRenderer();
+export async function createRuntime(platform, worker, { facts: { info }, wanted, session, loadMs }) {
+  const renderer = createRenderer(platform.startTemplateWorker);
   let closed = false;
   /** A session that nobody uses; the first one is made while loading. */
   let spare = session;
@@ -42,6 +44,7 @@ export async function createRuntime(worker, { facts: { info }, wanted, session, 
     tokenize: (texts) => worker.call(COMPUTE.TOKENIZE, { texts }),
     cacheFactsOf: (kv, own) => cacheFacts(worker, { kv }, own),
     forkSession: async (own) => ({ ...(await worker.call(COMPUTE.SESSION_FORK, { session: own.session })), restored: own.restored }),
+    piecesOfFile: (file) => piecesOf(typeof file === 'string' || file instanceof URL ? readFile(platform, file) : file).pieces,
     generate: (request) => generate(worker, request, loadMs),
 
     template: (source) => ({
@@ -78,6 +81,12 @@ export async function createRuntime(worker, { facts: { info }, wanted, session, 
       await Promise.all([renderer.close(), worker.close(closedError())]);
     },
   };
+}
+
+/** @param {import('./types.d.ts').Platform} platform @param {string | URL} file */
+function readFile({ files }, file) {
+  if (!files) throw new CllaError('BAD_ARGUMENT', 'restore: a page has no files with paths: want a Blob, bytes or a stream');
+  return files.stream(String(file).startsWith('file:') ? files.fromUrl(String(file)) : String(file));
 }
 
 /**

@@ -4,7 +4,6 @@
 import { CllaError, abortError } from './errors.js';
 import { CHAT, checkIds, checkOptions, checkText } from './options.js';
 import { COMPUTE } from './protocol.js';
-import { filePath, fileStream, piecesOf } from './source.js';
 
 /**
  * @typedef {import('./types.d.ts').ChatNote} ChatNote
@@ -89,8 +88,7 @@ export async function saveSession(runtime, own, note, signal) {
  * @param {AbortSignal} [signal]
  */
 async function feedFile(runtime, restorer, file, signal) {
-  const path = filePath(file);
-  for await (const bytes of piecesOf(path === undefined ? file : fileStream(path)).pieces) {
+  for await (const bytes of runtime.piecesOfFile(file)) {
     if (signal?.aborted) throw abortError(signal);
     await runtime.call(COMPUTE.RESTORE_FEED, { restorer, bytes }, { transfer: [/** @type {ArrayBuffer} */ (bytes.buffer)] });
   }

@@ -11,7 +11,6 @@
 import { CllaError } from './errors.js';
 import { TEMPLATE } from './protocol.js';
 import { connect } from './rpc.js';
-import { startTemplateWorker } from './endpoint_node.js';
 
 /**
  * @typedef {import('./types.d.ts').ChatEntry} ChatEntry
@@ -27,8 +26,11 @@ const JOINT = '\ue000'; // of private use: no template writes it
 export const PLAIN_TEMPLATE =
   '{% for message in messages %}{{ message.content }}{% if not loop.last %}{{ "\\n" }}{% endif %}{% endfor %}';
 
-/** A renderer that starts its worker when first needed, and renders one request at a time. */
-export function createRenderer() {
+/**
+ * A renderer that starts its worker when first needed, and renders one request at a time.
+ * @param {() => import('./types.d.ts').Endpoint} startTemplateWorker
+ */
+export function createRenderer(startTemplateWorker) {
   /** @type {ReturnType<typeof connect> | undefined} */
   let worker;
   /** @type {Promise<unknown>} */

@@ -5,7 +5,6 @@ import { Template } from '@huggingface/jinja';
 import { CllaError } from './errors.js';
 import { TEMPLATE } from './protocol.js';
 import { serve } from './rpc.js';
-import { parentEndpoint } from './endpoint_node.js';
 
 const SIZE_MAX = 1 << 22; // characters of one rendering beyond its input
 
@@ -18,7 +17,8 @@ function compiled(source) {
   return /** @type {Template} */ (current.template);
 }
 
-serve(parentEndpoint(), {
+/** @param {import('./types.d.ts').Endpoint} endpoint */
+export const serveTemplates = (endpoint) => serve(endpoint, {
   /** @param {{source: string, inputs: Record<string, unknown>[]}} params */
   [TEMPLATE.RENDER]({ source, inputs }) {
     try {

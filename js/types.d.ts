@@ -16,6 +16,13 @@ export type CllaErrorCode =
   | 'ABORTED'
   | 'OTHER_MODEL'
   | 'NOT_READABLE'
+  | 'NETWORK'
+  | 'FILE_CHANGED'
+  | 'WRONG_FILE'
+  | 'NO_SPACE'
+  | 'DAMAGED'
+  | 'NOT_STORED'
+  | 'IN_USE'
   | 'BAD_TEMPLATE'
   | 'BUSY'
   | 'CLOSED'
@@ -27,7 +34,8 @@ export class CllaError extends Error {
   code: CllaErrorCode;
 }
 
-/** A path or file: URL (a first part "-00001-of-0000N.gguf" stands for all parts), or the bytes in some form. */
+/** The name of a model of the catalogue or of a stored one, an http(s): URL (it is stored, then loaded from there), in Node
+ *  a path or file: URL; or the bytes in some form. A first part "-00001-of-0000N.gguf" stands for all parts. */
 export type ModelSource =
   | string
   | URL
@@ -39,7 +47,8 @@ export type ModelSource =
   | Iterable<Uint8Array>;
 
 export interface LoadProgress {
-  phase: 'load';
+  /** From the network into the store; from the caller's file into the store; into the engine. */
+  phase: 'download' | 'store' | 'load';
   /** Bytes so far; `total` is undefined while a stream has not told. */
   loaded: number;
   total: number | undefined;
@@ -65,6 +74,64 @@ export interface LoadOptions {
 
 /** Read the weights of a model and make it ready. Rejects with a CllaError and leaves nothing behind. */
 export function load(source: ModelSource, options?: LoadOptions): Promise<Model>;
+
+/** A model on this device. */
+export interface StoredModel {
+  /** What load(), models.remove() and models.export() take. */
+  name: string;
+  /** Where it came from; undefined: a file of one's own. */
+  url: string | undefined;
+  /** Bytes that are here, and of the whole; undefined while a stream has not ended. */
+  stored: number;
+  bytes: number | undefined;
+  complete: boolean;
+  /** Of the whole file, or of the first part where there are several; undefined until it is complete. */
+  sha256: string | undefined;
+  /** The hash was expected beforehand, from the catalogue, the caller or the server: not only computed here. */
+  verified: boolean;
+  parts: number;
+}
+
+export interface StoreProgressOptions {
+  onProgress?: (progress: LoadProgress) => void;
+  /** Pauses it: what has come stays, and the next call goes on from there. */
+  signal?: AbortSignal;
+}
+
+export interface PullOptions extends StoreProgressOptions {
+  /** What the file must be; a file that is not is never used. Of the first part, where there are several. */
+  sha256?: string;
+}
+
+export interface AddOptions extends StoreProgressOptions {
+  /** Default: the name of the file. */
+  name?: string;
+  sha256?: string;
+}
+
+export interface StoreUsage {
+  /** Bytes of weights that are stored. */
+  bytes: number;
+  /** What the browser says it keeps and grants to this site; in Node the disk's. Undefined: it does not tell. */
+  usage: number | undefined;
+  quota: number | undefined;
+  /** Whether the browser promised not to clear it by itself. */
+  persisted: boolean;
+}
+
+/** The models on this device: IndexedDB in a page, a folder in Node. */
+export const models: {
+  list(): Promise<StoredModel[]>;
+  /** Download: a name of the catalogue or an http(s): URL. Goes on where an earlier one stopped. */
+  pull(source: string | URL, options?: PullOptions): Promise<StoredModel>;
+  /** Store a file of one's own, in the same way. */
+  add(file: Blob | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>, options?: AddOptions): Promise<StoredModel>;
+  /** IN_USE while it is loaded or downloaded, in this or another tab. */
+  remove(name: string): Promise<void>;
+  usage(): Promise<StoreUsage>;
+  /** Its bytes, checked as they are read; of all parts in order, where there are several. */
+  export(name: string): Promise<ReadableStream<Uint8Array>>;
+};
 
 /** Everything is off by default: greedy decoding. */
 export interface Sampling {
@@ -287,8 +354,26 @@ export interface CallOptions {
 
 export interface CallContext {
   cancelled(): boolean;
+  /** The same as a signal. */
+  signal: AbortSignal;
   emit(event: object): void;
   pause(): Promise<void>;
+}
+
+/** What differs between Node and a page (platform_node.js, platform_web.js). */
+export interface Platform {
+  startWorker(): Endpoint;
+  startTemplateWorker(): Endpoint;
+  hardwareThreads(): number;
+  openStore(): import('./store/types.d.ts').Store;
+  /** The models known by name, each with a URL, or a path where it comes with the package. */
+  catalogue(): Promise<{ name: string; url?: string; path?: string; sha256?: string | null; bytes?: number | null }[]>;
+  /** Undefined: there are no files with paths. */
+  files: { exists(path: string): boolean; fromUrl(url: string): string; bytes(path: string): Promise<number>; stream(path: string): AsyncIterable<Uint8Array> } | undefined;
+  /** What relative URLs are relative to. */
+  baseUrl: string | undefined;
+  /** Ask that the store is not cleared. */
+  askToKeep(): Promise<void>;
 }
 
 /** An instance of the module that Emscripten made; its functions are those of src/wasm_api.c. */
@@ -383,6 +468,8 @@ export interface Loaded {
 /** A loaded model as chats and completions see it (runtime.js). */
 export interface Runtime {
   call(method: string, params?: object, options?: CallOptions): Promise<any>;
+  /** In pieces that may be handed on. */
+  piecesOfFile(file: ModelSource): AsyncIterable<Uint8Array>;
   renderer: {
     prepare(): void;
     render(source: string, inputs: Record<string, unknown>[]): Promise<string[]>;

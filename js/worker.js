@@ -1,17 +1,22 @@
-// worker.js: the thread that computes. It holds one engine with one model and answers the calls of protocol.js.
+// worker.js: the thread that computes. It holds one engine with one model and answers the calls of protocol.js; it also
+// fetches, hashes and stores models, so that the caller's thread is never kept busy by that.
 
 import { CllaError, abortError } from './errors.js';
-import { COMPUTE } from './protocol.js';
+import { COMPUTE, STORE } from './protocol.js';
 import { serve } from './rpc.js';
 import { bind } from './binding.js';
 import { chooseVariant, instantiate } from './wasm.js';
-import { readParts } from './source.js';
 import { generate, score } from './generate.js';
-import { parentEndpoint } from './endpoint_node.js';
+import { obtain, useLock } from './store/obtain.js';
+import { blobOrigin } from './store/local.js';
+import { readChunks } from './store/reader.js';
 
 /**
  * @typedef {import('./binding.js').Binding} Binding
  * @typedef {import('./types.d.ts').CallContext} CallContext
+ * @typedef {import('./types.d.ts').Endpoint} Endpoint
+ * @typedef {import('./store/types.d.ts').Store} Store
+ * @typedef {import('./store/types.d.ts').StoreRequest} StoreRequest
  */
 
 const MEMORY_LIMIT = 2 ** 32; // of WebAssembly with 32-bit addresses
@@ -46,7 +51,67 @@ function keepSession(session, made) {
   return { session, context: engine.sessionContext(session) };
 }
 
-serve(parentEndpoint(), {
+/**
+ * What the platform brings along (workers/).
+ * @typedef {{readParts: typeof import('./source_node.js').readParts, openStore: () => Store}} Platform
+ */
+
+/** @param {Platform} platform */
+const storeHandlers = ({ openStore }) => ({
+  /** @param {{requests: StoreRequest[]}} params @param {CallContext} call */
+  async [STORE.PULL]({ requests }, { emit, signal }) {
+    const store = openStore();
+    let before = 0;
+    const many = requests.length > 1;
+    for (const request of requests) {
+      const report = (/** @type {number} */ loaded, /** @type {number | undefined} */ total) =>
+        emit({ loaded: before + loaded, total: many ? undefined : total });
+      const { size = 0 } = await obtain(store, request, undefined, report, signal);
+      before += size;
+    }
+  },
+
+  /** @param {{blob: Blob, request: StoreRequest}} params @param {CallContext} call */
+  async [STORE.ADD]({ blob, request }, { emit, signal }) {
+    const report = (/** @type {number} */ loaded, /** @type {number | undefined} */ total) => emit({ loaded, total });
+    await obtain(openStore(), request, blobOrigin(blob, request.name), report, signal);
+  },
+
+  /** @param {{ids: string[]}} params @param {CallContext} call */
+  async [STORE.READ]({ ids }, call) {
+    const store = openStore();
+    for (const [part, id] of ids.entries()) {
+      await store.locks.share(useLock(id)); // until this worker ends
+      const record = await store.shelf.get(id);
+      if (!record?.complete) throw new CllaError('NOT_STORED', `${record?.name ?? id}: is not stored, or not all of it`);
+      if (part > 0) engine.loadNextPart();
+      for await (const chunk of readChunks(store, record, call.signal)) {
+        const progress = await feedChunk(chunk, call);
+        if (headerOnly && progress.headerComplete) return progress;
+      }
+    }
+    return engine.loadProgress();
+  },
+});
+
+/** @param {Uint8Array} chunk @param {CallContext} call */
+async function feedChunk(chunk, call) {
+  for (let at = 0; at < chunk.length; ) {
+    const room = engine.loadBuffer();
+    const piece = chunk.subarray(at, at + room.length);
+    room.set(piece);
+    engine.loadFeed(piece.length);
+    at += piece.length;
+  }
+  const progress = engine.loadProgress();
+  call.emit(progress);
+  await call.pause();
+  if (call.cancelled()) throw abortError(undefined);
+  return progress;
+}
+
+/** @param {Platform} platform @returns {Record<string, (params: any, call: CallContext) => any>} */
+const computeHandlers = ({ readParts }) => ({
   /** @param {{variant?: 'simd' | 'relaxed', threads: number, vocabularyOnly: boolean}} params */
   async [COMPUTE.OPEN]({ variant, threads, vocabularyOnly }) {
     const choice = chooseVariant({ variant, threads });
@@ -138,3 +203,10 @@ serve(parentEndpoint(), {
   [COMPUTE.SCORE]: (params, call) => score(engine, params, call),
   [COMPUTE.MEMORY]: () => engine.memory(),
 });
+
+/**
+ * @param {Endpoint} endpoint
+ * @param {Platform} platform
+ */
+export const serveCompute = (endpoint, platform) =>
+  serve(endpoint, { ...storeHandlers(platform), ...computeHandlers(platform) });

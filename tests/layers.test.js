@@ -22,10 +22,14 @@ const C_LAYERS = [
 ];
 const JS_LAYERS = [
   ['errors', 'protocol', 'rpc', 'options', 'stops'],
-  ['source', 'catalogue', 'wasm', 'binding'],
-  ['generate', 'worker', 'template_worker', 'endpoint_node'],
-  ['engine', 'model', 'runtime', 'chat', 'saved', 'template', 'prompt', 'reply'],
-  ['index'],
+  ['source', 'source_node', 'wasm', 'binding', 'progress', 'endpoint_*'],
+  ['store/layout', 'store/hashing', 'store/patience', 'store/shelf_*', 'store/tabs', 'store/processes'],
+  ['store/remote', 'store/local', 'store/sink', 'store/intake', 'store/reader', 'store/obtain'],
+  ['store/store_*'],
+  ['generate', 'worker', 'template_worker', 'workers/*'],
+  ['platform_*', 'locate'],
+  ['engine', 'model', 'models', 'runtime', 'chat', 'saved', 'template', 'prompt', 'reply'],
+  ['index', 'index_web'],
   ['cli', 'cli/*'],
 ];
 

@@ -102,7 +102,7 @@ function cJobs() {
 /** The JavaScript tests, file by file, in both engines. @returns {Job[]} */
 function jsJobs() {
   const both = names('tests/js', /\.test\.js$/).map((name) => `tests/js/${name}`);
-  const once = names('tests', /\.test\.js$/).map((name) => `tests/${name}`);
+  const once = ['tests', 'tests/browser'].flatMap((folder) => names(folder, /\.test\.js$/).map((name) => `${folder}/${name}`));
   const job = (/** @type {string} */ file, /** @type {string} */ engine, /** @type {string} */ where) => ({
     name: `${file}${where}`,
     command: [engine, '--test', '--test-reporter=tap', file],

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { InvalidArgumentError, Option } from 'commander';
-import { CllaError } from '../index.js';
+import { CllaError, models } from '../index.js';
 
 /** @typedef {Record<string, any>} Given options as commander gives them */
 
@@ -141,24 +141,30 @@ export async function givenPrompt({ prompt, file }) {
 
 const MODELS = new URL('../../models/', import.meta.url);
 
-/** @returns {{name: string, description: string, path?: string, url?: string}[]} the models known by name */
-function catalogue() {
+/** @typedef {{name: string, description: string, path?: string, url?: string, bytes?: number | null}} Known */
+
+/** @returns {Known[]} the models known by name */
+export function catalogue() {
   const file = new URL('catalogue.json', MODELS);
   return existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).models : [];
 }
 
 /**
- * A path as it is, a name by the catalogue; nothing is the model that comes with the package.
+ * What load() takes for what a person names: a path or URL as it is, the name of a stored or bundled model; nothing is
+ * the model that comes with the package. What would have to be downloaded is refused: `clla pull` does that.
  * @param {string | undefined} model
- * @returns {{path: string, description?: string}}
+ * @returns {Promise<{path: string, description?: string}>}
  */
-export function findModel(model) {
+export async function findModel(model) {
   if (model !== undefined && existsSync(model)) return { path: model };
   const known = catalogue().find(({ name, path }) => (model === undefined ? path !== undefined : name === model));
   if (known?.path !== undefined)
     return { path: fileURLToPath(new URL(known.path, MODELS)), description: known.description };
-  if (known) throw new CllaError('NOT_READABLE', `${model} is not here: download ${known.url} and name that file`);
   if (model === undefined) throw new CllaError('NOT_READABLE', 'this copy carries no model: name one');
+  const stored = (await models.list()).find(({ name, url }) => model === name || model === url);
+  if (stored?.complete) return { path: model, description: known?.description };
+  if (stored) throw new CllaError('NOT_STORED', `${model} is here in part only: \`clla pull ${model}\` goes on`);
+  if (known) throw new CllaError('NOT_STORED', `${model} is not here: \`clla pull ${model}\` downloads it from ${known.url}`);
   return { path: model };
 }
 

@@ -32,7 +32,7 @@ const out = colours(process.stdout);
  * @param {Interrupts} interrupts
  */
 export async function chatCommand(name, given, interrupts) {
-  const { path, description } = findModel(name);
+  const { path, description } = await findModel(name);
   const file = given.resume === undefined ? undefined : await openChatFile(given);
   const said = given.prompt ?? given.file; // else a person, or a pipe line by line
   const message = said === undefined ? undefined : await givenPrompt(given);

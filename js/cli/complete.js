@@ -10,7 +10,7 @@ import { prefillBar, printTimings, replyJson, showReply, withModel } from './mod
  * @param {ReturnType<typeof import('./terminal.js').interrupts>} interrupts
  */
 export async function completeCommand(name, given, interrupts) {
-  const { path } = findModel(name);
+  const { path } = await findModel(name);
   const prompt = await givenPrompt(given);
   if (prompt === undefined) throw new CllaError('BAD_ARGUMENT', 'complete needs -p TEXT, --file F or a text on stdin');
   const fromPipe = given.prompt === undefined && (given.file === undefined || given.file === '-');

@@ -18,7 +18,7 @@ const headerOnly = { vocabularyOnly: true, threads: 1 };
 
 /** @param {string} name @param {Given} given @param {Interrupts} interrupts */
 export async function tokenizeCommand(name, given, interrupts) {
-  const { path } = findModel(name);
+  const { path } = await findModel(name);
   const text = await givenPrompt(given);
   if (text === undefined) throw new CllaError('BAD_ARGUMENT', 'tokenize needs -p TEXT, --file F or a text on stdin');
   await withModel(path, { variant: given.variant, ...headerOnly }, interrupts, async (model) => {
@@ -31,7 +31,7 @@ export async function tokenizeCommand(name, given, interrupts) {
 /** @param {string} name @param {Given} given @param {Interrupts} interrupts */
 export async function inspectCommand(name, given, interrupts) {
   const { variant, context, kv } = loadOptions(given);
-  await withModel(findModel(name).path, { variant, ...headerOnly }, interrupts, async (model) => {
+  await withModel((await findModel(name)).path, { variant, ...headerOnly }, interrupts, async (model) => {
     const session = await sessionOf(model, { context, kv });
     const lengths = session ? await lengthsOf(model, kv) : [];
     const text = given.json ? JSON.stringify(inspectJson(model.info, session, lengths)) : page(model.info, session, lengths);

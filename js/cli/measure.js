@@ -23,7 +23,7 @@ export async function perplexityCommand(name, given, interrupts) {
   const text = await givenPrompt(given);
   if (text === undefined) throw new CllaError('BAD_ARGUMENT', 'perplexity needs --file F or a text on stdin');
   const size = given.ctx ?? 512;
-  await withModel(findModel(name).path, { ...loadOptions(given), context: size }, interrupts, async (model) => {
+  await withModel((await findModel(name)).path, { ...loadOptions(given), context: size }, interrupts, async (model) => {
     const chunks = await cutChunks(model, text, size, given.chunks);
     const bar = progressBar('Scoring', formatCount);
     const logprobs = [];
@@ -82,7 +82,7 @@ export async function benchCommand(name, given, interrupts) {
   /** @type {{prefill: number[], decode: number[], decodeTokens: number, runs: number}} */
   const { prefill, decode, decodeTokens, runs } = /** @type {any} */ (given);
   const context = given.ctx ?? Math.max(...prefill, ...decode.map((depth) => Math.max(depth, 4) + decodeTokens));
-  await withModel(findModel(name).path, { ...loadOptions(given), context }, interrupts, async (model) => {
+  await withModel((await findModel(name)).path, { ...loadOptions(given), context }, interrupts, async (model) => {
     const steps = (prefill.length + decode.length) * (runs + 1);
     const bar = progressBar('Measuring', formatCount);
     let done = 0;

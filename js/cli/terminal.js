@@ -80,12 +80,12 @@ export function progressBar(label, format) {
   const start = performance.now();
   let drawn = '';
   return {
-    /** @param {number} done @param {number | undefined} total */
-    update(done, total) {
+    /** @param {number} done @param {number | undefined} total @param {string} [more] behind the numbers */
+    update(done, total, more = '') {
       if (!stderr.isTTY || performance.now() - start < SHOW_AFTER_MS) return;
       const filled = total ? Math.round((BAR_WIDTH * done) / total) : 0;
       const bar = total ? `${'━'.repeat(filled)}${dim('━'.repeat(BAR_WIDTH - filled))}  ` : '';
-      const line = `${label}  ${bar}${format(done)}${total ? ` of ${format(total)}` : ''}`;
+      const line = `${label}  ${bar}${format(done)}${total ? ` of ${format(total)}` : ''}${more}`;
       if (line !== drawn) stderr.write(`\r${line}\x1b[K`);
       drawn = line;
     },

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { copyFileSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { load } from '../../js/index.js';
-import { readParts } from '../../js/source.js';
+import { readParts } from '../../js/source_node.js';
 import { fails, inFolder, nodeMajor, tiny, withModel } from './helpers.js';
 
 /** Casts away types: these calls are wrong on purpose. @type {any} */
@@ -100,9 +100,9 @@ test('files that cannot be read say so', async () => {
     await assert.rejects(load(first), fails('NOT_READABLE', /model-00002-of-00002\.gguf/));
     await assert.rejects(load(path.join(folder, 'model-00002-of-00002.gguf')), fails('BAD_ARGUMENT', /first part/));
   });
-  await assert.rejects(load('https://example.org/model.gguf'), fails('BAD_ARGUMENT', /cannot read https:/));
-  await assert.rejects(loadAnything(42), fails('BAD_ARGUMENT', /source: want a path/));
-  await assert.rejects(loadAnything(undefined), fails('BAD_ARGUMENT', /source: want a path/));
+  await assert.rejects(load('ftp://example.org/model.gguf'), fails('BAD_ARGUMENT', /cannot read ftp:/));
+  await assert.rejects(loadAnything(42), fails('BAD_ARGUMENT', /source: want a name, a path/));
+  await assert.rejects(loadAnything(undefined), fails('BAD_ARGUMENT', /source: want a name, a path/));
 });
 
 test('files that are damaged say so', async () => {

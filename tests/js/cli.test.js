@@ -168,7 +168,7 @@ test('what is wrong with the command line is said, with exit code 2', () => {
 test('files that cannot be used give exit code 3, what does not fit 4', () => {
   fails(3, /nowhere\.gguf/, 'complete', 'nowhere.gguf', '-p', 'x');
   fails(3, /./, 'inspect', path.join(root, 'package.json'));
-  fails(3, /is not here: download https:/, 'inspect', 'smollm2-135m-instruct');
+  fails(3, /is not here: `clla pull llama-3\.2-1b-instruct` downloads it from https:/, 'inspect', 'llama-3.2-1b-instruct');
   fails(4, /the prompt has \d+ tokens, the context holds 4/, 'complete', tiny, '-p', 'Once upon a time there was', '--ctx', '4');
   fails(4, /this context takes .* MB/, 'complete', tiny, '-p', 'x', '--ctx', '16000000');
 });

@@ -3,10 +3,11 @@
 
 import { test, after } from 'node:test';
 import assert from 'node:assert/strict';
+import { startTemplateWorker } from '../../js/endpoint_node.js';
 import { PLAIN_TEMPLATE, chatPrompt, createRenderer, promptPieces } from '../../js/template.js';
 import { fails } from './helpers.js';
 
-const renderer = createRenderer();
+const renderer = createRenderer(startTemplateWorker);
 after(() => renderer.close());
 
 /** @typedef {import('../../js/types.js').ChatEntry} ChatEntry */

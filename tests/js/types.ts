@@ -1,8 +1,8 @@
 // types.ts: a program in TypeScript that uses the package as published. It is checked by tsc, never run; every line
 // with @ts-expect-error is a mistake that the types must catch.
 
-import { CllaError, load } from 'clla';
-import type { Chat, CllaErrorCode, LoadProgress, Model, Reply, ReplyResult, SessionSize } from 'clla';
+import { CllaError, load, models } from 'clla';
+import type { Chat, CllaErrorCode, LoadProgress, Model, Reply, ReplyResult, SessionSize, StoreUsage, StoredModel } from 'clla';
 
 export async function use(path: string, signal: AbortSignal): Promise<string> {
   const onProgress = ({ phase, loaded, total, secondsLeft }: LoadProgress) => `${phase} ${loaded}/${total ?? '?'} ${secondsLeft ?? ''}`;
@@ -33,6 +33,15 @@ export async function use(path: string, signal: AbortSignal): Promise<string> {
   return [ids, reason, timings.ttftMs, likeliest, roles, again, edited, fork, restored, scores, size, owners, chat.usage.kvBytes].join();
 }
 
+export async function keep(file: File, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
+  const pulled: StoredModel = await models.pull('smollm2-135m-instruct', { signal, onProgress: ({ phase }) => void phase.length });
+  const own: StoredModel = await models.add(file, { name: 'mine.gguf', sha256: pulled.sha256 });
+  await models.remove(pulled.name);
+  const { bytes, quota, persisted }: StoreUsage = await models.usage();
+  const all: StoredModel[] = await models.list();
+  return [bytes, quota, persisted, all.length].length > 0 ? models.export(own.name) : new Blob([]).stream();
+}
+
 export function explain(error: unknown): CllaErrorCode | undefined {
   return error instanceof CllaError ? error.code : undefined;
 }
@@ -52,6 +61,8 @@ export async function misuse(model: Model, chat: Chat) {
   chat.messages = [];
   // @ts-expect-error no such code
   const code: CllaErrorCode = 'OOPS';
+  // @ts-expect-error a stream has to be named by an option, not by a second text
+  await models.add(new Blob([]).stream(), 'name');
   // @ts-expect-error a promise, not ids
   const ids: number[] = model.tokenize('a');
   return [code, ids];

@@ -1,0 +1,224 @@
+// models.js: the models on this device: list them, bring them, remove them, take them out again.
+
+import { CllaError, abortError } from './errors.js';
+import { ADD, PULL, checkOptions, checkText } from './options.js';
+import { progressReporter } from './progress.js';
+import { STORE } from './protocol.js';
+import { closedError } from './runtime.js';
+import { connect } from './rpc.js';
+import { partNames } from './source.js';
+import { locate } from './locate.js';
+import { recordsOf, storedBytes } from './store/layout.js';
+import { blobOrigin, streamOrigin, validatorOf } from './store/local.js';
+import { obtain, useLock, writeLock } from './store/obtain.js';
+import { readChunks } from './store/reader.js';
+
+/**
+ * @typedef {import('./types.d.ts').Platform} Platform
+ * @typedef {import('./types.d.ts').StoredModel} StoredModel
+ * @typedef {import('./store/types.d.ts').FileRecord} FileRecord
+ * @typedef {import('./store/types.d.ts').Store} Store
+ * @typedef {import('./store/types.d.ts').StoreRequest} StoreRequest
+ */
+
+/** @param {(number | undefined)[]} numbers @returns {number | undefined} undefined: one of them is */
+const sum = (numbers) => numbers.reduce((a, b) => (a === undefined || b === undefined ? undefined : a + b), 0);
+
+/** One file, or the parts of a model in order. @param {FileRecord[]} records @returns {StoredModel} */
+function describe(records) {
+  const [first] = records;
+  return {
+    name: first.name,
+    url: first.url,
+    stored: records.reduce((bytes, record) => bytes + storedBytes(record), 0),
+    bytes: sum(records.map((record) => record.size)),
+    complete: records.every((record) => record.complete),
+    sha256: first.sha256,
+    verified: records.every((record) => record.complete && record.expected !== undefined),
+    parts: records.length,
+  };
+}
+
+/** @param {string} name @returns {string} the name of its first part, where it is a part */
+const firstPart = (name) => name.replace(/-\d{5}(-of-\d{5}\.gguf)$/i, '-00001$1');
+
+/** @param {FileRecord[]} records @returns {StoredModel[]} */
+function describeAll(records) {
+  const names = new Set(records.map(({ name }) => firstPart(name)));
+  return [...names].sort().map((name) => {
+    const parts = partNames(name);
+    const found = records.filter((record) => parts.includes(record.name)).sort((a, b) => a.name.localeCompare(b.name));
+    const whole = describe(found);
+    return found.length === parts.length ? whole : { ...whole, name, complete: false, verified: false, bytes: undefined, parts: parts.length };
+  });
+}
+
+/** @param {Platform} platform @param {string} name @returns {Promise<{store: Store, records: FileRecord[]}>} */
+async function findStored(platform, name) {
+  const store = platform.openStore();
+  const all = await store.shelf.list();
+  const parts = partNames(firstPart(checkText('name', name)));
+  const records = parts.flatMap((part) => all.filter((record) => record.name === part || record.url === part));
+  if (records.length > 0) return { store, records };
+  store.shelf.close();
+  const names = describeAll(all).map((model) => model.name);
+  throw new CllaError('NOT_STORED', `${name}: is not stored here; ${names.length ? `there is ${names.join(', ')}` : 'nothing is'}`);
+}
+
+/**
+ * One call in a worker of its own.
+ * @param {Platform} platform @param {string} method @param {object} params
+ * @param {{signal?: AbortSignal, onEvent: (event: any) => void}} options
+ */
+async function inWorker(platform, method, params, { signal, onEvent }) {
+  if (signal?.aborted) throw abortError(signal);
+  const worker = connect(platform.startWorker());
+  try {
+    return await worker.call(method, params, { signal, onEvent });
+  } catch (error) {
+    throw signal?.aborted ? abortError(signal) : error;
+  } finally {
+    await worker.close(closedError());
+  }
+}
+
+/** @param {Platform} platform @param {string[]} ids @returns {Promise<StoredModel>} */
+async function describeStored(platform, ids) {
+  const { shelf } = platform.openStore();
+  const records = await Promise.all(ids.map((id) => shelf.get(id))).finally(() => shelf.close());
+  return describe(records.filter((record) => record !== undefined));
+}
+
+/** @param {Platform} platform @returns {typeof import('./types.d.ts').models} */
+export function createModels(platform) {
+  return {
+    async list() {
+      const { shelf } = platform.openStore();
+      return describeAll(await shelf.list().finally(() => shelf.close()));
+    },
+
+    async pull(source, options) {
+      const { onProgress, signal, sha256 } = checkOptions('pull', options, PULL);
+      const place = await locate(platform, source);
+      if (!('requests' in place))
+        throw new CllaError('BAD_ARGUMENT', `pull: ${source} is here already, as a file: models.add() stores files`);
+      const { requests } = place;
+      if (sha256 !== undefined) requests[0].expected = sha256;
+      await platform.askToKeep();
+      const report = progressReporter(onProgress, 'download');
+      const onEvent = (/** @type {any} */ { loaded, total }) => report(loaded, total);
+      await inWorker(platform, STORE.PULL, { requests }, { signal, onEvent });
+      return describeStored(platform, requests.map(({ id }) => id));
+    },
+
+    async add(file, options) {
+      const { onProgress, signal, sha256: expected, ...given } = checkOptions('add', options, ADD);
+      const name = given.name ?? /** @type {Partial<File>} */ (file)?.name;
+      if (!name) throw new CllaError('BAD_ARGUMENT', 'add: this has no name: give it one by the option "name"');
+      const request = { id: `own:${name}`, name, url: undefined, expected };
+      await checkFree(platform, request);
+      await platform.askToKeep();
+      const report = progressReporter(onProgress, 'store');
+      if (file instanceof Blob) await addBlob(platform, file, request, report, signal);
+      else await addStream(platform, file, request, report, signal);
+      return describeStored(platform, [request.id]);
+    },
+
+    async remove(name) {
+      const { store, records } = await findStored(platform, name);
+      try {
+        const locks = records.flatMap(({ id }) => [writeLock(id), useLock(id)]);
+        const removed = await store.locks.ifFree(locks, async () => {
+          for (const { id } of records) await store.shelf.remove(id);
+        });
+        if (!removed) throw new CllaError('IN_USE', `${name}: is loaded or being downloaded, here or elsewhere: close it first`);
+      } finally {
+        store.shelf.close();
+      }
+    },
+
+    async usage() {
+      const { shelf } = platform.openStore();
+      try {
+        const bytes = (await shelf.list()).reduce((all, record) => all + storedBytes(record), 0);
+        return { bytes, ...(await shelf.space()) };
+      } finally {
+        shelf.close();
+      }
+    },
+
+    async export(name) {
+      const { store, records } = await findStored(platform, name);
+      const whole = recordsOf(records, records[0].name);
+      if (!whole?.every((record) => record.complete)) throw new CllaError('NOT_STORED', `${name}: is not complete yet`);
+      return streamOf(store, whole);
+    },
+  };
+}
+
+/** @param {Platform} platform @param {StoreRequest} request */
+async function checkFree(platform, { id, name }) {
+  const { shelf } = platform.openStore();
+  const taken = (await shelf.list().finally(() => shelf.close())).some((record) => record.name === name && record.id !== id);
+  if (taken) throw new CllaError('BAD_ARGUMENT', `add: another stored model is called ${name}: give this one a name by the option "name"`);
+}
+
+/**
+ * @param {Platform} platform @param {Blob} blob @param {StoreRequest} request
+ * @param {ReturnType<typeof progressReporter>} report @param {AbortSignal | undefined} signal
+ */
+async function addBlob(platform, blob, request, report, signal) {
+  const validator = validatorOf(blob);
+  const wanted = { ...request, validator, replace: validator === undefined };
+  if (platform.files) return addHere(platform, wanted, blobOrigin(blob, request.name), report, signal); // Node cannot send all Blobs
+  const onEvent = (/** @type {any} */ { loaded, total }) => report(loaded, total);
+  return inWorker(platform, STORE.ADD, { blob, request: wanted }, { signal, onEvent });
+}
+
+/**
+ * A stream stays in the thread where it is: not every browser can hand it over.
+ * @param {Platform} platform @param {any} stream @param {StoreRequest} request
+ * @param {ReturnType<typeof progressReporter>} report @param {AbortSignal | undefined} signal
+ */
+async function addStream(platform, stream, request, report, signal) {
+  if (stream === null || typeof stream !== 'object' || !(Symbol.asyncIterator in stream || 'getReader' in stream))
+    throw new CllaError('BAD_ARGUMENT', 'add: want a Blob, a File, a stream or an async iterable of bytes');
+  await addHere(platform, { ...request, replace: true }, streamOrigin(stream, request.name), report, signal);
+}
+
+/**
+ * @param {Platform} platform @param {StoreRequest} request @param {import('./store/types.d.ts').Origin} origin
+ * @param {ReturnType<typeof progressReporter>} report @param {AbortSignal} [signal]
+ */
+async function addHere(platform, request, origin, report, signal = new AbortController().signal) {
+  const store = platform.openStore();
+  try {
+    await obtain(store, request, origin, report, signal);
+  } finally {
+    store.shelf.close();
+  }
+}
+
+/** @param {Store} store @param {FileRecord[]} records @returns {ReadableStream<Uint8Array>} */
+function streamOf(store, records) {
+  async function* chunks() {
+    for (const record of records) yield* readChunks(store, record);
+  }
+  const iterator = chunks();
+  const end = () => store.shelf.close();
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        const { done, value } = await iterator.next().catch((error) => (end(), Promise.reject(error)));
+        if (!done) return controller.enqueue(value);
+        end();
+        controller.close();
+      },
+      async cancel() {
+        await iterator.return(undefined);
+        end();
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}

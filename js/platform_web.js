@@ -1,0 +1,39 @@
+// platform_web.js: what the package needs of a page; platform_node.js is the same for Node.
+
+import { hardwareThreads, startTemplateWorker, startWorker } from './endpoint_web.js';
+import { openStore } from './store/store_web.js';
+
+/** @typedef {import('./types.d.ts').Platform} Platform */
+
+/** Its address; bundlers take the file along. */
+const catalogueUrl = () => new URL('../models/catalogue.json', import.meta.url).href;
+
+/** @type {Platform['catalogue']} */
+async function catalogue() {
+  const response = await fetch(catalogueUrl()).catch(() => undefined); // offline, or left out of a site
+  if (!response?.ok) return [];
+  const { models } = await response.json();
+  return models.map((/** @type {any} */ m) => (m.path ? { ...m, path: undefined, url: new URL(m.path, catalogueUrl()).href } : m));
+}
+
+let asked = false;
+
+/** That the browser does not clear the store by itself; some ask the person, so it is asked once. */
+async function askToKeep() {
+  const storage = globalThis.navigator?.storage;
+  if (asked || !storage?.persist) return;
+  asked = true;
+  if (!(await storage.persisted())) await storage.persist();
+}
+
+/** @type {Platform} */
+export const web = {
+  startWorker,
+  startTemplateWorker,
+  hardwareThreads,
+  openStore,
+  catalogue,
+  files: undefined,
+  baseUrl: globalThis.location?.href,
+  askToKeep: () => askToKeep().catch(() => {}),
+};

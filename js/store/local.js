@@ -1,0 +1,59 @@
+// local.js: files of one's own as sources: a Blob can begin anywhere, a stream at its beginning only.
+
+import { CllaError } from '../errors.js';
+
+/** @typedef {import('./types.d.ts').Origin} Origin */
+
+/** @param {Blob} blob @returns {string | undefined} what tells a File from its later versions; a Blob has nothing */
+export function validatorOf(blob) {
+  const { lastModified } = /** @type {Partial<File>} */ (blob);
+  return lastModified === undefined ? undefined : `${blob.size}-${lastModified}`;
+}
+
+/** @param {Blob} blob @param {string} name @returns {Origin} */
+export function blobOrigin(blob, name) {
+  const validator = validatorOf(blob);
+  return {
+    name,
+    retries: false,
+    reopens: true,
+    async open(from) {
+      return { from, total: blob.size, validator, sha256: undefined, body: streamed(blob.slice(from).stream(), name), close() {} };
+    },
+  };
+}
+
+/** @param {AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>} stream @param {string} name @returns {Origin} */
+export function streamOrigin(stream, name) {
+  return {
+    name,
+    retries: false,
+    reopens: false,
+    async open() {
+      return { from: 0, total: undefined, validator: undefined, sha256: undefined, body: streamed(stream, name), close() {} };
+    },
+  };
+}
+
+/** @param {AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>} source @param {string} name */
+async function* streamed(source, name) {
+  for await (const bytes of piecesIn(source)) {
+    if (!(bytes instanceof Uint8Array)) throw new CllaError('BAD_ARGUMENT', `${name}: gives pieces that are not bytes`);
+    yield bytes;
+  }
+}
+
+/** Not every browser iterates streams. @param {AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>} source */
+async function* piecesIn(source) {
+  if (Symbol.asyncIterator in source) return yield* /** @type {AsyncIterable<Uint8Array>} */ (source);
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (source).getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
+}

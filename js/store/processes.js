@@ -1,0 +1,102 @@
+// processes.js: what programs that share a folder must agree on. A lock is a file with the number of the process that holds
+// it and touches it now and then; one whose process is gone, or that nobody touches, counts for nothing. Those who wait look at the record to see how far the other one is.
+
+import { mkdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import path from 'node:path';
+import { storedBytes } from './layout.js';
+import { sleep } from './patience.js';
+
+/**
+ * @typedef {import('./types.d.ts').Locks} Locks
+ * @typedef {import('./types.d.ts').Channel} Channel
+ * @typedef {import('./types.d.ts').Shelf} Shelf
+ */
+
+const LOOK_MS = 200;
+const TOUCH_MS = 2000;
+const STALE_MS = 10_000;
+
+/** @param {number} pid */
+function isAlive(pid) {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM';
+  }
+}
+
+/** @param {string} file */
+async function isHeld(file) {
+  const found = await stat(file).catch(() => undefined);
+  if (!found || Date.now() - found.mtimeMs > STALE_MS) return false;
+  const holder = await readFile(file, 'utf8').catch(() => '');
+  return !/^\d+$/.test(holder) || isAlive(Number(holder)); // one without a number is being written
+}
+
+/** @param {string} file */
+function keepTouching(file) {
+  const touch = () => void utimes(file, new Date(), new Date()).catch(() => {});
+  return setInterval(touch, TOUCH_MS);
+}
+
+/** @param {string} folder @returns {Locks} */
+export function processLocks(folder) {
+  /** @param {string} name */
+  const fileOf = (name) => path.join(folder, `.lock-${createHash('sha256').update(name).digest('hex').slice(0, 16)}`);
+
+  /** @param {string} file @returns {Promise<boolean>} */
+  async function take(file) {
+    await mkdir(folder, { recursive: true });
+    try {
+      await writeFile(file, String(process.pid), { flag: 'wx' });
+      return true;
+    } catch (error) {
+      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error;
+    }
+    if (await isHeld(file)) return false;
+    await rm(file, { force: true });
+    return take(file);
+  }
+
+  return {
+    async exclusive(name, signal, onWait, work) {
+      const file = fileOf(name);
+      for (let waits = 0; !(await take(file)); waits++) {
+        if (waits === 0) onWait();
+        await sleep(LOOK_MS, signal);
+      }
+      const timer = keepTouching(file);
+      try {
+        return await work();
+      } finally {
+        clearInterval(timer);
+        await rm(file, { force: true });
+      }
+    },
+
+    share: async () => () => {}, // a file that is removed stays readable for who has it open
+
+    async ifFree(names, work) {
+      for (const name of names) {
+        if (!(await take(fileOf(name)))) return false;
+        await rm(fileOf(name), { force: true });
+      }
+      await work();
+      return true;
+    },
+  };
+}
+
+/** @param {Shelf} shelf @returns {Channel} */
+export const recordChannel = (shelf) => ({
+  post() {}, // the record says it
+
+  listen(id, listener) {
+    const timer = setInterval(async () => {
+      const record = await shelf.get(id).catch(() => undefined);
+      if (record) listener({ id, loaded: storedBytes(record), total: record.size });
+    }, LOOK_MS);
+    return () => clearInterval(timer);
+  },
+});

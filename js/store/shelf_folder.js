@@ -1,0 +1,135 @@
+// shelf_folder.js: files in a folder. NAME.part grows chunk by chunk and is renamed to NAME when it is complete and right,
+// so that what has its name is whole; NAME.json is the record, itself written beside and renamed.
+
+import { mkdir, open, readFile, readdir, rename, rm, statfs, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { CllaError } from '../errors.js';
+import { chunkRange } from './layout.js';
+
+/**
+ * @typedef {import('./types.d.ts').FileRecord} FileRecord
+ * @typedef {import('./types.d.ts').Shelf} Shelf
+ */
+
+/** @param {any} error @param {string} what */
+function storageError(error, what) {
+  if (error instanceof CllaError) return error;
+  const full = error?.code === 'ENOSPC' || error?.code === 'EDQUOT';
+  return new CllaError(full ? 'NO_SPACE' : 'NOT_READABLE', `${what}: ${error?.message ?? error}`, { cause: error });
+}
+
+/** @param {string} name one that every file system takes */
+const fileName = (name) => name.replace(/[^\w.+~-]/g, '_').replace(/^\.+/, '_') + (/\.gguf$/i.test(name) ? '' : '.gguf');
+
+/** @param {FileRecord} record */
+function toJson({ hashState, ...record }) {
+  return JSON.stringify({ ...record, hashState: hashState && Buffer.from(hashState).toString('base64') }, undefined, 1);
+}
+
+/** @param {string} text @returns {FileRecord} */
+function fromJson(text) {
+  const record = JSON.parse(text);
+  const hashState = record.hashState && new Uint8Array(Buffer.from(record.hashState, 'base64'));
+  return { size: undefined, url: undefined, expected: undefined, sha256: undefined, validator: undefined, ...record, hashState };
+}
+
+/** @param {string} folder @returns {Shelf} */
+export function openShelf(folder) {
+  /** @param {{name: string}} record @param {string} [ending] */
+  const at = ({ name }, ending = '') => path.join(folder, fileName(name) + ending);
+
+  /** @template T @param {string} what @param {() => Promise<T>} work @returns {Promise<T>} */
+  const named = (what, work) => work().catch((error) => Promise.reject(storageError(error, what)));
+
+  async function list() {
+    const names = await readdir(folder).catch(() => /** @type {string[]} */ ([]));
+    const texts = names.filter((name) => name.endsWith('.json')).map((name) => readFile(path.join(folder, name), 'utf8'));
+    return (await Promise.all(texts)).map(fromJson);
+  }
+
+  /** @param {FileRecord} record */
+  async function writeRecord(record) {
+    const target = at(record, '.json');
+    await writeFile(`${target}.new`, toJson(record));
+    await rename(`${target}.new`, target);
+  }
+
+  /** @param {FileRecord} record @param {number} chunks that the record on disk must have */
+  async function checkOwn(record, chunks) {
+    const found = (await list()).find(({ id }) => id === record.id);
+    if (found?.writer !== record.writer || found.chunkHashes.length !== chunks)
+      throw new CllaError('IN_USE', `${record.name}: was removed or begun anew meanwhile`);
+  }
+
+  /** @param {string} file @param {FileRecord} record @param {number} index @param {Uint8Array} bytes */
+  async function writeChunk(file, record, index, bytes) {
+    const handle = await open(file, index === 0 && !record.complete ? 'w' : 'r+');
+    try {
+      const { bytesWritten } = await handle.write(bytes, 0, bytes.length, chunkRange(record, index).start);
+      if (bytesWritten < bytes.length) throw Object.assign(new Error('the disk is full'), { code: 'ENOSPC' });
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** @param {string} id */
+  async function remove(id) {
+    const record = (await list()).find((found) => found.id === id);
+    if (!record) return;
+    for (const ending of ['', '.part', '.json']) await rm(at(record, ending), { force: true });
+  }
+
+  return {
+    list: () => named(folder, list),
+    get: (id) => named(folder, async () => (await list()).find((record) => record.id === id)),
+    remove: (id) => named(folder, () => remove(id)),
+
+    begin: (record) =>
+      named(record.name, async () => {
+        await mkdir(folder, { recursive: true });
+        await remove(record.id);
+        await writeRecord(record);
+      }),
+
+    append: (record, bytes) =>
+      named(at(record), async () => {
+        const index = record.chunkHashes.length - 1;
+        await checkOwn(record, index);
+        await writeChunk(at(record, '.part'), record, index, bytes);
+        await writeRecord(record);
+      }),
+
+    finish: (record) =>
+      named(at(record), async () => {
+        await checkOwn(record, record.chunkHashes.length);
+        await rename(at(record, '.part'), at(record)).catch((error) => {
+          if (error.code !== 'ENOENT') throw error; // renamed already, before the record could be written
+        });
+        await writeRecord(record);
+      }),
+
+    replace: (record, index, bytes) => named(at(record), () => writeChunk(at(record), record, index, bytes)),
+
+    async read(record, index) {
+      const { start, end } = chunkRange(record, index);
+      const bytes = new Uint8Array(end - start);
+      const handle = await open(at(record, record.complete ? '' : '.part')).catch(() => undefined);
+      try {
+        const { bytesRead } = (await handle?.read(bytes, 0, bytes.length, start)) ?? { bytesRead: 0 };
+        return bytesRead === 0 ? undefined : bytes.subarray(0, bytesRead);
+      } finally {
+        await handle?.close();
+      }
+    },
+
+    async space() {
+      await mkdir(folder, { recursive: true }).catch(() => {});
+      const disk = await statfs(folder).catch(() => undefined);
+      if (!disk) return { usage: undefined, quota: undefined, persisted: true };
+      const quota = disk.blocks * disk.bsize;
+      return { usage: quota - disk.bavail * disk.bsize, quota, persisted: true };
+    },
+
+    close() {},
+  };
+}

@@ -1,0 +1,18 @@
+// store_web.js: the store of a page: IndexedDB.
+
+import { sha256In } from './hashing.js';
+import { openShelf } from './shelf_idb.js';
+import { tabChannel, tabLocks } from './tabs.js';
+
+/** @type {import('./types.d.ts').Fetch} */
+async function fetchHere(url, headers, signal) {
+  const { 'If-Range': condition, ...simple } = headers;
+  const own = new URL(url).origin === globalThis.location?.origin;
+  // To another site If-Range would need its leave first (a preflight), which few give; answers are compared instead.
+  const sent = own && condition !== undefined ? headers : simple;
+  const response = await fetch(url, { headers: sent, signal, cache: 'no-store', credentials: own ? 'same-origin' : 'omit' });
+  return { response, linked: sha256In(response.headers.get('x-linked-etag')) };
+}
+
+/** @returns {import('./types.d.ts').Store} */
+export const openStore = () => ({ shelf: openShelf(), locks: tabLocks(), channel: tabChannel, fetch: fetchHere });

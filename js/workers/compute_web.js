@@ -1,0 +1,12 @@
+// compute_web.js: worker.js as a worker of a page.
+
+import { CllaError } from '../errors.js';
+import { parentEndpoint } from '../endpoint_web.js';
+import { openStore } from '../store/store_web.js';
+import { serveCompute } from '../worker.js';
+
+const readParts = async () => {
+  throw new CllaError('INTERNAL', 'a page has no files with paths');
+};
+
+serveCompute(parentEndpoint(), { readParts, openStore });

@@ -1,0 +1,44 @@
+// chromium.js: a real Chromium for tests, with a profile that lives as long as the test file.
+
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import puppeteer from 'puppeteer-core';
+
+const PLACES = [
+  '/usr/bin/chromium',
+  '/usr/bin/chromium-browser',
+  '/usr/bin/google-chrome',
+  '/usr/bin/google-chrome-stable',
+  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
+  '/Applications/Chromium.app/Contents/MacOS/Chromium',
+];
+
+export const chromium = [process.env.CHROMIUM, ...PLACES].find((file) => file && existsSync(file));
+export const withoutChromium = chromium ? false : 'no Chromium: `apt-get install chromium` (Debian), or set CHROMIUM to the path of one';
+
+/** Start it. @param {string} [profile] default: an empty one */
+export async function startChromium(profile = mkdtempSync(path.join(tmpdir(), 'clla-chromium-'))) {
+  const root = process.getuid?.() === 0;
+  const browser = await puppeteer.launch({
+    executablePath: chromium,
+    userDataDir: profile,
+    protocolTimeout: 300_000,
+    args: [...(root ? ['--no-sandbox'] : []), '--disable-dev-shm-usage', '--disable-background-timer-throttling', '--disable-renderer-backgrounding'],
+  });
+  return {
+    browser,
+    profile,
+    /** As when the power goes: nothing is told to anyone. */
+    async kill() {
+      const child = browser.process();
+      const gone = new Promise((resolve) => child?.once('exit', resolve));
+      child?.kill('SIGKILL');
+      await gone;
+    },
+    async close() {
+      await browser.close();
+      rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}

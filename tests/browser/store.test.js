@@ -1,0 +1,530 @@
+// store.test.js: models in the IndexedDB of a real Chromium: what servers, tabs and disks do to them.
+
+import { after, before, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { createHash, randomInt } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { startChromium, withoutChromium } from './chromium.js';
+import { CHUNK, PATIENCE, ROWS, runRow } from './misbehaviour.js';
+import { startServer, syntheticFile } from './server.js';
+
+/** @typedef {import('puppeteer-core').Page} Page */
+/** @typedef {import('../../js/store/types.js').StoreRequest} StoreRequest */
+
+const skip = withoutChromium;
+const MODEL = path.join(fileURLToPath(new URL('../..', import.meta.url)), 'models/clla-4m-chat.gguf');
+const sha = (/** @type {Uint8Array} */ bytes) => createHash('sha256').update(bytes).digest('hex');
+const wait = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** @type {Awaited<ReturnType<typeof startServer>>} */
+let server;
+/** @type {Awaited<ReturnType<typeof startChromium>>} */
+let chromium;
+/** One page for all that needs no other. @type {Page} */
+let page;
+
+before(async () => {
+  if (skip) return;
+  server = await startServer();
+  chromium = await startChromium();
+  page = await openPage();
+});
+after(async () => {
+  if (skip) return;
+  await chromium.close();
+  await server.close();
+});
+
+/** A tab with the package and parts of it in its window. @param {{newPage(): Promise<Page>}} [context] */
+async function openPage(context = chromium.browser) {
+  const opened = await context.newPage();
+  await opened.goto(`${server.origin}/`);
+  await opened.evaluate(prepare);
+  return opened;
+}
+
+/** Runs in the page. */
+async function prepare() {
+  const import_ = (/** @type {string} */ name) => import(name);
+  const { openStore } = await import_('/js/store/store_web.js');
+  const { obtain } = await import_('/js/store/obtain.js');
+  const { readChunks } = await import_('/js/store/reader.js');
+  const { digest } = await import_('/js/store/hashing.js');
+  const clla = await import_('/js/index_web.js');
+  /** What becomes of a promise, as plain data. @param {Promise<any>} promise */
+  const outcome = (promise) => promise.then((value) => ({ value }), (error) => ({ code: error.code, message: error.message }));
+  /** @type {any} */
+  const state = { events: [] };
+  const onProgress = (/** @type {any} */ event) => state.events.push(event);
+  Object.assign(window, { clla, openStore, obtain, readChunks, digest, outcome, state, onProgress });
+}
+
+/** @typedef {any} Inside what prepare() put into the window */
+
+/** One try in the page. @param {Page} where @param {StoreRequest} request */
+const tryIn = (where, request) =>
+  where.evaluate(async (wanted) => {
+    const { openStore, obtain, state } = /** @type {Inside} */ (window);
+    const store = openStore();
+    state.pause = new AbortController();
+    state.loaded = 0;
+    const chunks = async () => (await store.shelf.get(wanted.id))?.chunkHashes.length ?? 0;
+    try {
+      const record = await obtain(store, wanted, undefined, (/** @type {number} */ loaded) => (state.loaded = loaded), state.pause.signal);
+      return { sha256: record.sha256, verified: record.expected !== undefined, chunks: await chunks() };
+    } catch (error) {
+      const { code, message, stack } = /** @type {any} */ (error);
+      return { code, message: message + (code ? '' : stack), chunks: await chunks() };
+    } finally {
+      store.shelf.close();
+    }
+  }, /** @type {any} */ (request));
+
+/** All chunks through the reader, hashed. @param {Page} where @param {string} id @returns {Promise<any>} */
+const readBack = (where, id) =>
+  where.evaluate(async (wanted) => {
+    const { openStore, readChunks, digest, outcome } = /** @type {Inside} */ (window);
+    const store = openStore();
+    const read = async () => {
+      const pieces = [];
+      for await (const chunk of readChunks(store, await store.shelf.get(wanted))) pieces.push(chunk);
+      return digest(new Uint8Array(await new Blob(pieces).arrayBuffer()));
+    };
+    return outcome(read().finally(() => store.shelf.close()));
+  }, id);
+
+/** Change a stored chunk behind the store's back: flip one bit, or remove it. @param {string} id @param {number} index @param {boolean} remove */
+const damage = (id, index, remove) =>
+  page.evaluate(
+    async (wanted, i, drop) => {
+      const { openStore } = /** @type {Inside} */ (window);
+      const { writer } = await openStore().shelf.get(wanted);
+      const promised = (/** @type {IDBRequest} */ request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+      const db = await promised(indexedDB.open('clla'));
+      const chunks = db.transaction('chunks', 'readwrite').objectStore('chunks');
+      const key = [wanted, writer, i];
+      const bytes = await promised(chunks.get(key));
+      bytes[1234] ^= 8;
+      await promised(drop ? chunks.delete(key) : chunks.put(bytes, key));
+      db.close();
+    },
+    id,
+    index,
+    remove,
+  );
+
+/** @param {string} name @param {Uint8Array} bytes @param {object} [more] @returns {StoreRequest & {url: string}} */
+function served(name, bytes, more = {}) {
+  const url = server.put(name, { bytes, etag: '"e"', ...more });
+  return { id: url, name, url, chunkBytes: CHUNK, patience: PATIENCE };
+}
+
+/** Until a condition holds. @param {() => Promise<boolean> | boolean} condition */
+async function until(condition) {
+  for (let i = 0; i < 500; i++, await wait(20)) if (await condition()) return;
+  assert.fail('waited for 10 s');
+}
+
+const storedChunks = (/** @type {Page} */ where, /** @type {string} */ id) =>
+  where.evaluate(async (wanted) => (await /** @type {Inside} */ (window).openStore().shelf.get(wanted))?.chunkHashes.length ?? 0, id);
+
+for (const row of ROWS)
+  test(row.name, { skip }, async () => {
+    const wrong = await runRow(row, server, (request) => /** @type {any} */ (tryIn(page, request)));
+    assert.equal(wrong, undefined, wrong);
+  });
+
+// ---- cuts and crashes ----------------------------------------------------------------------------------------------
+
+/** @param {string} name */
+function sentTwice(name) {
+  const seen = server.requests(name).map(({ range, sent }) => ({ from: Number(/\d+/.exec(range ?? '0')?.[0]), sent }));
+  return seen.slice(1).map(({ from }, i) => Math.max(0, seen[i].from + seen[i].sent - from));
+}
+
+test('cut at 100 random bytes: the same file, at most a chunk sent twice for each cut', { skip }, async () => {
+  const bytes = syntheticFile(40 * CHUNK + 99, 5);
+  let cuts = 0;
+  const request = served('cut.gguf', bytes, { cutAfter: () => (cuts < 100 ? (cuts++, randomInt(1, CHUNK / 2)) : undefined) });
+  request.patience = { ...PATIENCE, attempts: 20 }; // the browser may see a cut before the bytes that were sent
+  const { sha256, message } = await tryIn(page, request);
+  assert.equal(sha256, sha(bytes), message);
+  assert.equal(cuts, 100);
+  assert.deepEqual(await readBack(page, request.id), { value: sha(bytes) });
+  assert.ok(Math.max(...sentTwice('cut.gguf')) <= CHUNK, `${Math.max(...sentTwice('cut.gguf'))} bytes for one cut`);
+});
+
+test('a reload goes on behind the last chunk', { skip }, async () => {
+  const bytes = syntheticFile(12 * CHUNK, 9);
+  const request = served('reload.gguf', bytes, { bytesPerSecond: 6 * CHUNK });
+  const tab = await openPage();
+  void tryIn(tab, request).catch(() => {}); // its page goes
+  await until(async () => (await storedChunks(page, request.id)) >= 3);
+  await tab.reload();
+  await tab.evaluate(prepare);
+  const stored = await storedChunks(tab, request.id);
+  served('reload.gguf', bytes);
+  assert.equal((await tryIn(tab, request)).sha256, sha(bytes));
+  assert.equal(server.requests('reload.gguf').at(-1)?.range, `bytes=${stored * CHUNK}-`);
+  await tab.close();
+});
+
+test('a tab that is killed while it writes loses nothing that was reported as stored', { skip, timeout: 120_000 }, async () => {
+  const bytes = syntheticFile(20 * CHUNK, 10);
+  const request = served('killed.gguf', bytes, { bytesPerSecond: 8 * CHUNK });
+  let reported = 0;
+  for (let kill = 0; kill < 5; kill++) {
+    const tab = await openPage();
+    const session = await tab.createCDPSession();
+    void tryIn(tab, request).catch(() => {});
+    const wanted = reported + 2;
+    await until(async () => (await storedChunks(page, request.id)) >= wanted);
+    await wait(randomInt(0, 60));
+    reported = await storedChunks(page, request.id);
+    void session.send('Page.crash').catch(() => {}); // nobody is left to answer
+    await wait(200);
+    void tab.close().catch(() => {});
+    assert.ok((await storedChunks(page, request.id)) >= reported);
+  }
+  served('killed.gguf', bytes);
+  assert.equal((await tryIn(page, request)).sha256, sha(bytes));
+  assert.deepEqual(await readBack(page, request.id), { value: sha(bytes) });
+  assert.ok(Math.max(...sentTwice('killed.gguf')) <= 2 * CHUNK, `${sentTwice('killed.gguf')}`); // what was on the wire besides
+});
+
+test('a browser that is killed while it writes goes on behind the last chunk', { skip, timeout: 120_000 }, async () => {
+  const bytes = syntheticFile(20 * CHUNK, 17);
+  const request = served('power.gguf', bytes, { bytesPerSecond: 8 * CHUNK });
+  const first = await startChromium();
+  const [tab, watcher] = [await openPage(first.browser), await openPage(first.browser)];
+  void tryIn(tab, request).catch(() => {});
+  await until(async () => (await storedChunks(watcher, request.id)) >= 5);
+  const reported = await storedChunks(watcher, request.id);
+  await first.kill();
+  const second = await startChromium(first.profile);
+  try {
+    const again = await openPage(second.browser);
+    const stored = await storedChunks(again, request.id);
+    assert.ok(stored >= reported, `${stored} of ${reported} chunks`);
+    served('power.gguf', bytes);
+    assert.equal((await tryIn(again, request)).sha256, sha(bytes));
+    assert.equal(server.requests('power.gguf').at(-1)?.range, `bytes=${stored * CHUNK}-`);
+    assert.deepEqual(await readBack(again, request.id), { value: sha(bytes) });
+  } finally {
+    await second.close();
+  }
+});
+
+test('a signal pauses it', { skip }, async () => {
+  const bytes = syntheticFile(8 * CHUNK, 11);
+  const request = served('pause.gguf', bytes, { bytesPerSecond: 8 * CHUNK });
+  const paused = tryIn(page, request);
+  await until(async () => (await storedChunks(page, request.id)) >= 2);
+  await page.evaluate(() => /** @type {Inside} */ (window).state.pause.abort());
+  const { code, chunks } = await paused;
+  assert.equal(code, 'ABORTED');
+  served('pause.gguf', bytes);
+  assert.equal((await tryIn(page, request)).sha256, sha(bytes));
+  assert.equal(server.requests('pause.gguf').at(-1)?.range, `bytes=${chunks * CHUNK}-`);
+});
+
+test('another site is asked without a preflight', { skip }, async () => {
+  const bytes = syntheticFile(6 * CHUNK, 12);
+  const headers = { 'Access-Control-Expose-Headers': 'ETag, Content-Range' };
+  let cuts = 2;
+  const request = served('cross.gguf', bytes, { headers, cutAfter: () => (cuts-- > 0 ? 2 * CHUNK : undefined) });
+  request.url = request.url.replace(server.origin, server.otherOrigin);
+  assert.equal((await tryIn(page, request)).sha256, sha(bytes));
+  const seen = server.requests('cross.gguf');
+  assert.deepEqual(seen.map(({ method }) => method), ['GET', 'GET', 'GET']);
+  assert.ok(seen.every(({ ifRange }) => ifRange === undefined));
+});
+
+test('another site that shows no header but Content-Length', { skip }, async () => {
+  const bytes = syntheticFile(6 * CHUNK, 13);
+  let cuts = 2;
+  const request = served('hidden.gguf', bytes, { cutAfter: () => (cuts-- > 0 ? 2 * CHUNK : undefined) });
+  request.url = request.url.replace(server.origin, server.otherOrigin);
+  assert.equal((await tryIn(page, request)).sha256, sha(bytes));
+});
+
+// ---- damage --------------------------------------------------------------------------------------------------------
+
+for (const [what, remove] of /** @type {[string, boolean][]} */ ([['one flipped bit in', false], ['the loss of', true]]))
+  test(`${what} a stored chunk leads to that chunk being fetched again`, { skip }, async () => {
+    const name = `damaged-${remove}.gguf`;
+    const bytes = syntheticFile(5 * CHUNK + 77, 14);
+    const request = served(name, bytes);
+    await tryIn(page, request);
+    await damage(request.id, 2, remove);
+    assert.deepEqual(await readBack(page, request.id), { value: sha(bytes) });
+    assert.deepEqual(server.requests(name).map(({ range }) => range), ['bytes=0-', `bytes=${2 * CHUNK}-${3 * CHUNK - 1}`]);
+    assert.deepEqual(await readBack(page, request.id), { value: sha(bytes) });
+    assert.equal(server.requests(name).length, 2, 'it was mended');
+  });
+
+test('a chunk that cannot be mended says what and where', { skip }, async () => {
+  const bytes = syntheticFile(5 * CHUNK, 15);
+  const request = served('broken.gguf', bytes);
+  await tryIn(page, request);
+  await damage(request.id, 1, false);
+  served('broken.gguf', syntheticFile(5 * CHUNK, 16));
+  const { code, message } = await readBack(page, request.id);
+  assert.equal(code, 'DAMAGED');
+  assert.match(message, /broken\.gguf: bytes 262144 to 524287 \(chunk 2 of 5\) are damaged.*has another file now/);
+  served('broken.gguf', bytes, { status: 404 });
+  assert.match((await readBack(page, request.id)).message, /cannot be fetched again: .*404/);
+});
+
+// ---- the package: models and load ----------------------------------------------------------------------------------
+
+/** @param {Page} where @param {string} source @param {object} [options] @returns {Promise<any>} */
+const pullIn = (where, source, options = {}) =>
+  where.evaluate(
+    (from, more) => {
+      const { clla, outcome, state, onProgress } = /** @type {Inside} */ (window);
+      state.events = [];
+      return outcome(clla.models.pull(from, { onProgress, ...more }));
+    },
+    source,
+    options,
+  );
+
+/** Load, write a few tokens, close. @param {Page} where @param {string} source @returns {Promise<any>} */
+const replyIn = (where, source) =>
+  where.evaluate((from) => {
+    const { clla, outcome, state, onProgress } = /** @type {Inside} */ (window);
+    state.events = [];
+    const work = async () => {
+      const model = await clla.load(from, { context: 256, threads: 1, onProgress });
+      const { text } = await model.chat().send('Hello', { maxTokens: 12, sampling: { temperature: 0 } }).done;
+      await model.close();
+      return { text, phases: [...new Set(state.events.map((/** @type {any} */ event) => event.phase))] };
+    };
+    return outcome(work());
+  }, source);
+
+const namesIn = (/** @type {Page} */ where) =>
+  where.evaluate(async () => (await /** @type {Inside} */ (window).clla.models.list()).map((/** @type {any} */ model) => model.name));
+
+test('a model is stored on the first visit, loaded from there, and answers as in Node', { skip, timeout: 120_000 }, async () => {
+  const { load } = await import('../../js/index.js');
+  const model = await load(MODEL, { context: 256, threads: 1 });
+  const { text } = await model.chat().send('Hello', { maxTokens: 12, sampling: { temperature: 0 } }).done;
+  await model.close();
+  const { url } = served('clla-4m-chat.gguf', readFileSync(MODEL));
+  assert.deepEqual(await replyIn(page, url), { value: { text, phases: ['download', 'load'] } });
+  served('clla-4m-chat.gguf', new Uint8Array(), { status: 500 });
+  const tab = await openPage();
+  assert.deepEqual(await replyIn(tab, url), { value: { text, phases: ['load'] } });
+  assert.deepEqual(await replyIn(tab, 'clla-4m-chat.gguf'), { value: { text, phases: ['load'] } });
+  assert.equal(server.requests('clla-4m-chat.gguf').length, 1);
+  await tab.close();
+});
+
+test('a bundled model is known by its name, and its hash with it', { skip }, async () => {
+  const { value, message } = await pullIn(page, 'clla-4m-chat');
+  assert.equal(value?.sha256, sha(readFileSync(MODEL)), message);
+  assert.equal(value.verified, true);
+  assert.match((await replyIn(page, 'clla-4m-chat')).value.text, /./);
+});
+
+test('in an isolated page the same model runs with threads', { skip, timeout: 120_000 }, async () => {
+  const isolated = await startServer({ isolated: true });
+  try {
+    const tab = await chromium.browser.newPage();
+    await tab.goto(`${isolated.origin}/`);
+    await tab.evaluate(prepare);
+    const { variant, threads, text } = await tab.evaluate(async () => {
+      const { clla } = /** @type {Inside} */ (window);
+      const model = await clla.load('clla-4m-chat', { context: 256, threads: 2 });
+      const reply = await model.chat().send('Hello', { maxTokens: 12, sampling: { temperature: 0 } }).done;
+      await model.close();
+      return { ...model.info, text: reply.text };
+    });
+    assert.match(variant, /-threads$/);
+    assert.equal(threads, 2);
+    assert.equal(text, (await replyIn(page, 'clla-4m-chat')).value.text);
+    await tab.close();
+  } finally {
+    await isolated.close();
+  }
+});
+
+test('a name that nobody knows', { skip }, async () => {
+  const { code, message } = await pullIn(page, 'gpt-9');
+  assert.equal(code, 'NOT_STORED');
+  assert.match(message, /gpt-9: no model of this name/);
+});
+
+test('a damaged model is mended while it is loaded', { skip }, async () => {
+  const bytes = readFileSync(MODEL);
+  const { id, url } = served('mended.gguf', bytes);
+  await pullIn(page, url);
+  await damage(id, 1, false);
+  assert.match((await replyIn(page, url)).value.text, /./);
+  assert.deepEqual(server.requests('mended.gguf').map(({ range }) => range), ['bytes=0-', `bytes=${1 << 22}-${bytes.length - 1}`]);
+});
+
+test('a tab that is killed while it loads or writes holds nothing back', { skip, timeout: 120_000 }, async () => {
+  const { url } = served('crash.gguf', readFileSync(MODEL));
+  await pullIn(page, url);
+  for (const when of ['load', 'reply']) {
+    const tab = await openPage();
+    const session = await tab.createCDPSession();
+    await tab.evaluate(
+      async (from, phase) => {
+        const { clla, state } = /** @type {Inside} */ (window);
+        const loading = clla.load(from, { context: 512, threads: 1, onProgress: () => (state.at = 'load') });
+        if (phase === 'load') return void loading;
+        state.reply = (await loading).complete('Once', { ignoreEos: true });
+      },
+      url,
+      when,
+    );
+    if (when === 'load') await tab.waitForFunction(() => /** @type {Inside} */ (window).state.at === 'load');
+    void session.send('Page.crash').catch(() => {});
+    await wait(200);
+    void tab.close().catch(() => {});
+    assert.match((await replyIn(page, url)).value.text, /./);
+  }
+  assert.equal(server.requests('crash.gguf').length, 1);
+  await until(() => page.evaluate(() => /** @type {Inside} */ (window).outcome(/** @type {Inside} */ (window).clla.models.remove('crash.gguf')).then((/** @type {any} */ o) => o.code === undefined)));
+});
+
+test('two tabs: one downloads, the other shows the same progress', { skip }, async () => {
+  const bytes = syntheticFile(10 << 20, 20);
+  const { url } = served('tabs.gguf', bytes, { bytesPerSecond: 5 << 20 });
+  const [a, b] = [await openPage(), await openPage()];
+  const first = pullIn(a, url);
+  await until(() => server.requests('tabs.gguf').length === 1);
+  const second = pullIn(b, url);
+  assert.equal((await first).value.sha256, sha(bytes));
+  assert.equal((await second).value.sha256, sha(bytes));
+  assert.equal(server.requests('tabs.gguf').length, 1);
+  const seen = await b.evaluate(() => /** @type {Inside} */ (window).state.events.map((/** @type {any} */ event) => event.loaded));
+  assert.ok(seen.length > 5 && seen.some((/** @type {number} */ loaded) => loaded > 0 && loaded < bytes.length), `${seen}`);
+  await Promise.all([a.close(), b.close()]);
+});
+
+test('two tabs: when the one that downloads is closed, the other takes over', { skip }, async () => {
+  const bytes = syntheticFile(20 << 20, 21);
+  const { id, url } = served('over.gguf', bytes, { bytesPerSecond: 8 << 20 });
+  const [a, b] = [await openPage(), await openPage()];
+  void pullIn(a, url).catch(() => {});
+  await until(() => server.requests('over.gguf').length === 1);
+  const second = pullIn(b, url);
+  await until(async () => (await storedChunks(page, id)) >= 1);
+  await a.close();
+  assert.equal((await second).value.sha256, sha(bytes));
+  const ranges = server.requests('over.gguf').map(({ range }) => range);
+  assert.equal(ranges.length, 2);
+  assert.match(ranges[1] ?? '', /^bytes=(4194304|8388608|12582912|16777216)-$/);
+  await b.close();
+});
+
+test('a model that is loaded or being downloaded is not removed', { skip }, async () => {
+  const tab = await openPage();
+  const remove = (/** @type {string} */ name) => page.evaluate((wanted) => /** @type {Inside} */ (window).outcome(/** @type {Inside} */ (window).clla.models.remove(wanted)), name);
+  await tab.evaluate(async () => {
+    const { clla, state } = /** @type {Inside} */ (window);
+    state.model = await clla.load('clla-4m-chat', { context: 64, threads: 1 });
+  });
+  assert.equal((await remove('clla-4m-chat')).code, 'IN_USE');
+  await tab.evaluate(() => /** @type {Inside} */ (window).state.model.close());
+  await until(async () => (await remove('clla-4m-chat')).code === undefined);
+  assert.ok(!(await namesIn(page)).includes('clla-4m-chat'));
+
+  const { url } = served('removing.gguf', syntheticFile(8 << 20, 22), { bytesPerSecond: 4 << 20 });
+  const pulling = pullIn(tab, url);
+  await until(async () => (await namesIn(page)).includes('removing.gguf'));
+  const { code, message } = await remove('removing.gguf');
+  assert.equal(code, 'IN_USE');
+  assert.match(message, /removing\.gguf: is loaded or being downloaded/);
+  await pulling;
+  assert.equal((await remove('removing.gguf')).code, undefined);
+  assert.match((await remove('removing.gguf')).message, /is not stored here; there is .*tabs\.gguf/);
+  await tab.close();
+});
+
+test('space: checked before, and what is stored is kept when it runs out', { skip }, async () => {
+  const context = await chromium.browser.createBrowserContext(); // nothing of other tests is stored there
+  const tab = await openPage(context);
+  const session = await tab.createCDPSession();
+  await session.send('Storage.overrideQuotaForOrigin', { origin: server.origin, quotaSize: 10 * CHUNK });
+  const bytes = syntheticFile(40 * CHUNK, 23);
+  const request = served('full.gguf', bytes);
+  await tab.evaluate((quota) => void (navigator.storage.estimate = async () => ({ usage: 0, quota })), 10 * CHUNK); // it tells 10 GB here
+  const before = await tryIn(tab, request);
+  assert.equal(before.code, 'NO_SPACE');
+  assert.match(before.message ?? '', /full\.gguf: 10\.5 MB are to be stored, \d\.\d MB more than there is room for/);
+  assert.equal(before.chunks, 0);
+
+  await tab.reload();
+  await tab.evaluate(prepare);
+  const during = await tryIn(tab, request);
+  assert.equal(during.code, 'NO_SPACE', during.message);
+  assert.match(during.message ?? '', /full\.gguf: storage is full: \d\.\d MB are missing; what has come is kept/);
+  assert.ok(during.chunks > 0 && during.chunks < 40, `${during.chunks}`);
+
+  await session.send('Storage.overrideQuotaForOrigin', { origin: server.origin });
+  served('full.gguf', bytes);
+  assert.equal((await tryIn(tab, request)).sha256, sha(bytes));
+  assert.equal(server.requests('full.gguf').at(-1)?.range, `bytes=${during.chunks * CHUNK}-`);
+  await context.close();
+});
+
+test('files of one’s own: a File, a Blob, a stream; list, export, remove', { skip }, async () => {
+  const found = await page.evaluate(async (url) => {
+    const { clla, digest, outcome } = /** @type {Inside} */ (window);
+    const bytes = new Uint8Array(await (await fetch(url)).arrayBuffer());
+    const { models } = clla;
+    const file = await models.add(new File([bytes], 'mine.gguf'));
+    const blob = await models.add(new Blob([bytes]), { name: 'blob.gguf' });
+    const stream = await models.add(new Blob([bytes]).stream(), { name: 'stream.gguf' });
+    const again = await models.add(new Blob([bytes]).stream(), { name: 'stream.gguf', sha256: stream.sha256 });
+    const wrong = await outcome(models.add(new Blob(['not a model']), { name: 'wrong.gguf' }));
+    const nameless = await outcome(models.add(new Blob([bytes])));
+    const exported = await digest(new Uint8Array(await new Response(await models.export('stream.gguf')).arrayBuffer()));
+    const { bytes: before } = await models.usage();
+    await models.remove('blob.gguf');
+    const { bytes: after, quota } = await models.usage();
+    return { file, blob, stream, again, wrong, nameless, exported, freed: before - after, quota };
+  }, `${server.origin}/models/clla-4m-chat.gguf`);
+  for (const model of [found.file, found.blob, found.stream, found.again]) {
+    assert.equal(model.sha256, sha(readFileSync(MODEL)));
+    assert.ok(model.complete && model.url === undefined);
+  }
+  assert.deepEqual([found.stream.verified, found.again.verified], [false, true]);
+  assert.equal(found.exported, sha(readFileSync(MODEL)));
+  assert.equal(found.wrong.code, 'BAD_FILE');
+  assert.equal(found.nameless.code, 'BAD_ARGUMENT');
+  assert.equal(found.freed, 4_713_440);
+  assert.ok(found.quota > 0);
+  assert.match((await replyIn(page, 'mine.gguf')).value.text, /./);
+  await damage('own:mine.gguf', 0, false);
+  const { code, message } = await replyIn(page, 'mine.gguf');
+  assert.equal(code, 'DAMAGED');
+  assert.match(message, /mine\.gguf: bytes 0 to 4194303 \(chunk 1 of 2\) are damaged in the store: add the file again/);
+});
+
+test('an aborted load stops in the download and in the loading; the store stays whole', { skip }, async () => {
+  const { url } = served('abort.gguf', readFileSync(MODEL), { bytesPerSecond: 6 << 20 });
+  const abortAt = (/** @type {string} */ phase) =>
+    page.evaluate(
+      (from, when) => {
+        const { clla, outcome } = /** @type {Inside} */ (window);
+        const stop = new AbortController();
+        const onProgress = (/** @type {any} */ event) => event.phase === when && event.loaded > 0 && stop.abort();
+        return outcome(clla.load(from, { context: 64, threads: 1, onProgress, signal: stop.signal }));
+      },
+      url,
+      phase,
+    );
+  assert.equal((await abortAt('download')).code, 'ABORTED');
+  served('abort.gguf', readFileSync(MODEL));
+  assert.equal((await abortAt('load')).code, 'ABORTED');
+  assert.match((await replyIn(page, url)).value.text, /./);
+});

@@ -1,0 +1,159 @@
+// store_models.test.js: models in the folder that Node keeps them in: the API and the command line.
+
+import { after, before, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { createReadStream, mkdtempSync, openAsBlob, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { load, models } from '../../js/index.js';
+import { startServer, syntheticFile } from '../browser/server.js';
+import { fails, golden, root, tiny } from './helpers.js';
+
+const TINY_SHA = 'dc606fac801bf67d0c85ababa734fc620981f22df97fd058a1f1a5d6da39690a';
+const cache = mkdtempSync(path.join(tmpdir(), 'clla-models-'));
+const folder = path.join(cache, 'store');
+const bytes = readFileSync(tiny);
+/** @type {Awaited<ReturnType<typeof startServer>>} */
+let server;
+before(async () => {
+  process.env.CLLA_CACHE = cache;
+  server = await startServer();
+});
+after(async () => {
+  await server.close();
+  rmSync(cache, { recursive: true });
+});
+
+const served = (/** @type {string} */ name, /** @type {object} */ more = {}) => server.put(name, { bytes, etag: '"t"', ...more });
+
+/** @param {import('../../js/types.js').ModelSource} source */
+async function check(source) {
+  /** @type {Set<string>} */
+  const phases = new Set();
+  const model = await load(source, { threads: 1, kv: 'f32', onProgress: ({ phase }) => phases.add(phase) });
+  const { ids } = await model.complete(golden[1].prompt, { maxTokens: 8 }).done;
+  await model.close();
+  assert.deepEqual(ids, golden[1].output_ids.slice(0, 8));
+  return [...phases];
+}
+
+/** The command line, while this program goes on serving. @param {string[]} args @returns {Promise<{status: number, stdout: string, stderr: string}>} */
+const cli = (...args) =>
+  new Promise((resolve) => {
+    execFile(process.execPath, [path.join(root, 'js/cli.js'), ...args], (error, stdout, stderr) =>
+      resolve({ status: Number(error?.code ?? 0), stdout, stderr }),
+    );
+  });
+
+test('a URL is stored, then loaded from the store, by its URL and by its name', async () => {
+  const url = served('tiny.gguf');
+  assert.deepEqual(await check(url), ['download', 'load']);
+  served('tiny.gguf', { status: 500 });
+  assert.deepEqual(await check(new URL(url)), ['load']);
+  assert.deepEqual(await check('tiny.gguf'), ['load']);
+  const [model] = await models.list();
+  assert.deepEqual(model, { name: 'tiny.gguf', url, stored: bytes.length, bytes: bytes.length, complete: true, sha256: TINY_SHA, verified: false, parts: 1 });
+  assert.ok(readdirSync(folder).includes('tiny.gguf') && !readdirSync(folder).includes('tiny.gguf.part'));
+});
+
+test('a damaged file is mended while it is loaded', async () => {
+  served('tiny.gguf');
+  const file = path.join(folder, 'tiny.gguf');
+  const damaged = readFileSync(file);
+  damaged[777_777] ^= 1;
+  writeFileSync(file, damaged);
+  assert.deepEqual(await check('tiny.gguf'), ['load']);
+  assert.equal(server.requests('tiny.gguf').at(-1)?.range, `bytes=0-${bytes.length - 1}`);
+  assert.ok(readFileSync(file).equals(bytes));
+});
+
+test('two files of one name get two names', async () => {
+  const url = server.put('more/tiny.gguf', { bytes });
+  const { name } = await models.pull(url, { sha256: TINY_SHA });
+  assert.equal(name, '2-tiny.gguf');
+  await models.remove(name);
+});
+
+test('a split model is stored part by part and loaded as one', async () => {
+  const names = [1, 2, 3].map((n) => `split-0000${n}-of-00003.gguf`);
+  for (const name of names) server.put(name, { bytes: readFileSync(path.join(root, 'tests/vectors/models', name)) });
+  const url = `${server.origin}/files/${names[0]}`;
+  const model = await load(url, { threads: 1 });
+  const { ids } = await model.complete('a', { maxTokens: 4, ignoreEos: true }).done;
+  await model.close();
+  assert.equal(ids.length, 4);
+  const [stored] = (await models.list()).filter(({ name }) => name === names[0]);
+  assert.deepEqual([stored.parts, stored.complete, stored.bytes], [3, true, names.reduce((sum, name) => sum + readFileSync(path.join(folder, name)).length, 0)]);
+  await models.remove(names[0]);
+  assert.ok(!(await models.list()).some(({ name }) => name.startsWith('split')));
+});
+
+test('files of one’s own: a Blob, a stream, an export', async () => {
+  assert.equal((await models.add(await openAsBlob(tiny), { name: 'mine.gguf' })).sha256, TINY_SHA);
+  assert.equal((await models.add(createReadStream(tiny), { name: 'stream.gguf', sha256: TINY_SHA })).verified, true);
+  assert.deepEqual(await check('mine.gguf'), ['load']);
+  const exported = await new Response(await models.export('stream.gguf')).arrayBuffer();
+  assert.ok(Buffer.from(exported).equals(bytes));
+  await assert.rejects(models.add(createReadStream(tiny), { name: 'tiny.gguf' }), fails('BAD_ARGUMENT', /another stored model is called tiny\.gguf/));
+  await assert.rejects(models.add(new Blob(['GGUX']), { name: 'no.gguf' }), fails('BAD_FILE', /no\.gguf: is not a GGUF file/));
+  await assert.rejects(models.add(createReadStream(tiny), { name: 'bad.gguf', sha256: '0'.repeat(64) }), fails('WRONG_FILE', /want 0{64}/));
+  await models.remove('stream.gguf');
+  await assert.rejects(models.remove('stream.gguf'), fails('NOT_STORED', /stream\.gguf: is not stored here; there is mine\.gguf/));
+  const { bytes: used, quota } = await models.usage();
+  assert.equal(used, 2 * bytes.length);
+  assert.ok(Number(quota) > used);
+});
+
+test('wrong arguments are refused by name', async () => {
+  await assert.rejects(models.pull('tiny.gguf', /** @type {any} */ ({ sha: 1 })), fails('BAD_ARGUMENT', /pull has no option "sha"/));
+  await assert.rejects(models.pull('x', { sha256: 'abc' }), fails('BAD_ARGUMENT', /sha256: want a SHA-256/));
+  await assert.rejects(models.pull(tiny), fails('BAD_ARGUMENT', /is here already, as a file/));
+  await assert.rejects(models.pull('ftp://x/y.gguf'), fails('BAD_ARGUMENT', /cannot read ftp:/));
+  await assert.rejects(models.add(/** @type {any} */ (5), { name: 'five' }), fails('BAD_ARGUMENT', /want a Blob/));
+});
+
+test('an aborted load in the download leaves what came, and the next one goes on', async () => {
+  const slow = syntheticFile(12 << 20);
+  const url = server.put('slow.gguf', { bytes: slow, etag: '"s"', bytesPerSecond: 10 << 20 });
+  const stop = new AbortController();
+  const onProgress = (/** @type {{loaded: number}} */ { loaded }) => loaded > 6 << 20 && stop.abort();
+  await assert.rejects(load(url, { onProgress, signal: stop.signal }), fails('ABORTED', /./));
+  const { sha256 } = await models.pull(url);
+  assert.match(sha256 ?? '', /^[0-9a-f]{64}$/);
+  const ranges = server.requests('slow.gguf').map(({ range }) => range);
+  assert.deepEqual(ranges, ['bytes=0-', `bytes=${4 << 20}-`]);
+  await models.remove('slow.gguf');
+});
+
+test('clla pull, list, complete by name, rm', async () => {
+  const url = served('cli.gguf');
+  const pulled = await cli('pull', url, '--json');
+  assert.equal(JSON.parse(pulled.stdout).sha256, TINY_SHA, pulled.stderr);
+  assert.match((await cli('pull', url, '--sha256', TINY_SHA)).stdout, /^cli\.gguf: 1\.36 MB, SHA-256/);
+  const listed = await cli('list');
+  assert.match(listed.stdout, /Here:\n[^]* cli\.gguf +1\.36 MB\n[^]*In the catalogue:\n[^]*smollm2-135m-instruct +98\.4 MB/);
+  assert.equal(JSON.parse((await cli('list', '--json')).stdout).stored.length, 3);
+  assert.equal((await cli('complete', 'cli.gguf', '-p', golden[1].prompt, '--max-tokens', '4')).status, 0);
+  assert.equal((await cli('rm', 'cli.gguf')).stdout, 'cli.gguf: removed\n');
+  const gone = await cli('rm', 'cli.gguf');
+  assert.deepEqual([gone.status, gone.stdout], [3, '']);
+  assert.match(gone.stderr, /cli\.gguf: is not stored here/);
+  assert.equal((await cli('pull', served('lost.gguf', { status: 404 }))).status, 3);
+});
+
+test('a program that is killed while it pulls: the next one goes on behind the last chunk', async () => {
+  const slow = syntheticFile(16 << 20, 3);
+  const url = server.put('killed.gguf', { bytes: slow, etag: '"k"', bytesPerSecond: 8 << 20 });
+  const child = spawn(process.execPath, [path.join(root, 'js/cli.js'), 'pull', url], { stdio: 'ignore' });
+  const stored = async () => (await models.list()).find(({ name }) => name === 'killed.gguf')?.stored ?? 0;
+  while ((await stored()) < 4 << 20) await new Promise((resolve) => setTimeout(resolve, 20));
+  child.kill('SIGKILL');
+  await new Promise((resolve) => child.on('close', resolve));
+  const kept = await stored();
+  server.put('killed.gguf', { bytes: slow, etag: '"k"' });
+  const { complete } = await models.pull(url);
+  assert.ok(complete);
+  assert.equal(server.requests('killed.gguf').at(-1)?.range, `bytes=${kept}-`);
+  assert.ok(readFileSync(path.join(folder, 'killed.gguf')).equals(slow));
+});
