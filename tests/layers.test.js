@@ -57,7 +57,7 @@ const INCLUDE = /^[ \t]*#[ \t]*include[ \t]+"([^"]+)"/gm;
 const IMPORT = /^(?:import|export)\b[^'";()]*?['"](\.[^'"]+)['"]|\bimport\(\s*['"](\.[^'"]+)['"]\s*\)/gm;
 
 const cFiles = filesIn('src', /\.(c|h|inc)$/);
-const jsFiles = filesIn('js', /\.js$/).filter((file) => !file.startsWith('js/wasm/'));
+const jsFiles = filesIn('js', /\.js$/).filter((file) => !/^js\/(wasm|vendor)\//.test(file));
 const cUses = new Map(cFiles.map((file) => [file, usesOf(file, INCLUDE)]));
 const jsUses = new Map(
   jsFiles.map((file) => [

@@ -14,11 +14,6 @@ const TYPES = /** @type {Record<string, string>} */ ({
   '.json': 'application/json',
   '.wasm': 'application/wasm',
 });
-/** What a bundler resolves for a page. @type {Record<string, string>} */
-const PACKAGES = {
-  'hash-wasm': '/node_modules/hash-wasm/dist/index.esm.js',
-  '@huggingface/jinja': '/node_modules/@huggingface/jinja/dist/index.js',
-};
 
 /**
  * A file that is served, and how.
@@ -127,8 +122,7 @@ export async function startServer({ isolated = false } = {}) {
     if (pathname === '/') return void response.writeHead(200, { ...always, 'Content-Type': 'text/html' }).end('<!doctype html><title>clla</title>');
     if (!file.startsWith(root) || !existsSync(file) || !statSync(file).isFile()) return void response.writeHead(404).end('not here');
     const type = TYPES[path.extname(file)] ?? 'application/octet-stream';
-    const text = type === 'text/javascript' ? resolvePackages(readFileSync(file, 'utf8')) : undefined;
-    response.writeHead(200, { ...always, 'Content-Type': type }).end(text ?? readFileSync(file));
+    response.writeHead(200, { ...always, 'Content-Type': type }).end(readFileSync(file));
   }
 
   const server = createServer((request, response) => {
@@ -162,10 +156,6 @@ export async function startServer({ isolated = false } = {}) {
     },
   };
 }
-
-/** @param {string} code */
-const resolvePackages = (code) =>
-  code.replace(/(\bfrom\s*)(['"])([^'"./][^'"]*)\2/g, (whole, from, quote, name) => (PACKAGES[name] ? `${from}${quote}${PACKAGES[name]}${quote}` : whole));
 
 /** Bytes that look like a GGUF file and differ everywhere. @param {number} size @param {number} [seed] */
 export function syntheticFile(size, seed = 1) {
