@@ -6,6 +6,7 @@ import { CllaError } from './errors.js';
 
 /**
  * @typedef {import('./types.d.ts').WasmModule} WasmModule
+ * @typedef {import('./types.d.ts').WasmOptions} WasmOptions
  * @typedef {'simd' | 'simd-threads' | 'relaxed' | 'relaxed-threads'} Variant
  */
 
@@ -25,7 +26,7 @@ const RELAXED = moduleWith([...SPLAT_ZERO, ...SPLAT_ZERO, ...SPLAT_ZERO, 0xfd, 0
 /** One shared memory of a page. */
 const THREADS = new Uint8Array([...HEAD, 0x05, 0x04, 0x01, 0x03, 0x01, 0x01]);
 
-/** @type {Record<Variant, () => Promise<{default: (options: {poolSize: number}) => Promise<WasmModule>}>>} */
+/** @type {Record<Variant, () => Promise<{default: (options: WasmOptions) => Promise<WasmModule>}>>} */
 const BUILDS = {
   simd: () => import('./wasm/clla-simd.js'),
   'simd-threads': () => import('./wasm/clla-simd-threads.js'),
@@ -71,13 +72,16 @@ export function chooseVariant({ variant, threads }) {
 /**
  * @param {Variant} variant
  * @param {number} threads the pool is made in advance: one thread fewer, the caller being one
+ * @param {Record<string, string>} [wasmUrls] where the files are, if not beside the modules
  * @returns {Promise<WasmModule>}
  */
-export async function instantiate(variant, threads) {
+export async function instantiate(variant, threads, wasmUrls) {
   try {
     const { default: create } = await BUILDS[variant]();
-    return await create({ poolSize: threads - 1 });
+    const elsewhere = wasmUrls && { locateFile: (/** @type {string} */ file) => wasmUrls[file] };
+    return await create({ poolSize: threads - 1, ...elsewhere });
   } catch (error) {
+    if (wasmUrls) throw new CllaError('NOT_READABLE', `wasmUrl: no engine at ${wasmUrls[`clla-${variant}.wasm`]}: ${error}`, { cause: error });
     throw new CllaError('INTERNAL', `the ${variant} build of the engine does not start: ${error}`, { cause: error });
   }
 }
