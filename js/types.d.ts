@@ -385,10 +385,10 @@ export interface WasmModule {
   [name: `_wasm_${string}`]: (...args: number[]) => number;
 }
 
-/** What makes one: the threads beside the caller's, and where its .wasm file is if not beside it. */
+/** What makes one: the threads beside the caller's, and where its .wasm file is. */
 export interface WasmOptions {
   poolSize: number;
-  locateFile?: (file: string) => string;
+  locateFile: (file: string) => string;
 }
 
 /** Sampling as options.js hands it on. */

@@ -38,6 +38,7 @@ build() { # PRESET [TARGET]
 }
 
 if [ $# = 0 ] || [ "$1" = --stale ]; then vendor; fi
+trap 'node scripts/glue.js' EXIT # whatever was linked anew
 if [ "${1:-}" = --stale ]; then
     stale || exit 0
     shift

@@ -22,7 +22,7 @@ const C_LAYERS = [
 ];
 const JS_LAYERS = [
   ['errors', 'protocol', 'rpc', 'options', 'stops'],
-  ['source', 'source_node', 'wasm', 'binding', 'progress', 'endpoint_*'],
+  ['source', 'source_node', 'wasm', 'binding', 'progress', 'parent_web', 'endpoint_*'],
   ['store/layout', 'store/hashing', 'store/patience', 'store/shelf_*', 'store/tabs', 'store/processes'],
   ['store/remote', 'store/local', 'store/sink', 'store/intake', 'store/reader', 'store/obtain'],
   ['store/store_*'],

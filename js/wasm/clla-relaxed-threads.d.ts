@@ -1,2 +1,0 @@
-import type { WasmModule, WasmOptions } from '../types.js';
-export default function create(options: WasmOptions): Promise<WasmModule>;
