@@ -381,7 +381,7 @@ export interface Platform {
 
 /** An instance of the module that Emscripten made; its functions are those of src/wasm_api.c. */
 export interface WasmModule {
-  wasmMemory: WebAssembly.Memory;
+  wasmMemory: { readonly buffer: ArrayBufferLike };
   [name: `_wasm_${string}`]: (...args: number[]) => number;
 }
 

@@ -52,9 +52,14 @@ const ISOLATION = {
   'Cross-Origin-Resource-Policy': 'same-origin',
 };
 
-/** @param {{isolated?: boolean}} [options] isolated: pages may share memory between threads */
-export async function startServer({ isolated = false } = {}) {
-  const always = isolated ? ISOLATION : {};
+/**
+ * @param {object} [options]
+ * @param {boolean} [options.isolated] pages may share memory between threads
+ * @param {string} [options.folder] what is served; default: the repository
+ * @param {Record<string, string>} [options.headers] of every answer from there
+ */
+export async function startServer({ isolated = false, folder = root, headers = {} } = {}) {
+  const always = { ...(isolated ? ISOLATION : {}), ...headers };
   /** @type {Map<string, Behaviour>} */
   const files = new Map();
   /** @type {Seen[]} */
@@ -118,9 +123,9 @@ export async function startServer({ isolated = false } = {}) {
 
   /** @param {import('node:http').ServerResponse} response @param {string} pathname */
   function servePackage(response, pathname) {
-    const file = path.join(root, path.normalize(decodeURIComponent(pathname)));
-    if (pathname === '/') return void response.writeHead(200, { ...always, 'Content-Type': 'text/html' }).end('<!doctype html><title>clla</title>');
-    if (!file.startsWith(root) || !existsSync(file) || !statSync(file).isFile()) return void response.writeHead(404).end('not here');
+    const file = path.join(folder, path.normalize(decodeURIComponent(pathname)), pathname.endsWith('/') ? 'index.html' : '');
+    if (pathname === '/' && !existsSync(file)) return void response.writeHead(200, { ...always, 'Content-Type': 'text/html' }).end('<!doctype html><title>clla</title>');
+    if (!file.startsWith(folder) || !existsSync(file) || !statSync(file).isFile()) return void response.writeHead(404).end('not here');
     const type = TYPES[path.extname(file)] ?? 'application/octet-stream';
     response.writeHead(200, { ...always, 'Content-Type': type }).end(readFileSync(file));
   }
