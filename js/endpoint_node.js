@@ -1,4 +1,4 @@
-// endpoint_node.js: worker threads of Node as endpoints for rpc.js. endpoint_web.js has the same names.
+// endpoint_node.js: worker threads of Node as endpoints for rpc.js. endpoint_web.js and parent_web.js have the same names.
 
 import { availableParallelism } from 'node:os';
 import { Worker, parentPort } from 'node:worker_threads';

@@ -1,20 +1,8 @@
 // endpoint_web.js: workers of a page as endpoints for rpc.js. endpoint_node.js has the same names.
 
-/** @typedef {import('./types.d.ts').Endpoint} Endpoint */
+import { pause } from './parent_web.js';
 
-/** Let messages in: a timer would wait 4 ms. */
-function pause() {
-  return /** @type {Promise<void>} */ (
-    new Promise((resolve) => {
-      const { port1, port2 } = new MessageChannel();
-      port1.onmessage = () => {
-        port1.close();
-        resolve();
-      };
-      port2.postMessage(0);
-    })
-  );
-}
+/** @typedef {import('./types.d.ts').Endpoint} Endpoint */
 
 /**
  * @param {Worker} worker
@@ -49,21 +37,3 @@ export const startWorker = () =>
 /** The thread that renders chat templates. */
 export const startTemplateWorker = () =>
   workerEndpoint(new Worker(new URL('./workers/template_web.js', import.meta.url), { type: 'module' }));
-
-/**
- * Inside such a thread: the way back to who started it.
- * @returns {Endpoint}
- */
-export function parentEndpoint() {
-  const scope = /** @type {Worker} */ (/** @type {unknown} */ (globalThis));
-  return {
-    post: (message, transfer = []) => scope.postMessage(message, transfer),
-    onMessage: (listener) => scope.addEventListener('message', ({ data }) => listener(data)),
-    onFailure() {},
-    hold() {},
-    pause,
-    async terminate() {
-      globalThis.close();
-    },
-  };
-}

@@ -4,7 +4,7 @@ import { abortError } from './errors.js';
 import { COMPUTE, STORE } from './protocol.js';
 import { LOAD, checkOptions } from './options.js';
 import { connect } from './rpc.js';
-import { locate } from './locate.js';
+import { locate, locateWasm } from './locate.js';
 import { piecesOf } from './source.js';
 import { progressReporter } from './progress.js';
 import { closedError, createRuntime } from './runtime.js';
@@ -30,6 +30,7 @@ export const createLoad = (platform) => async (source, options) => {
   const { signal } = checked;
   if (signal?.aborted) throw abortError(signal);
   const started = performance.now();
+  const wasmUrls = checked.wasmUrl && locateWasm(platform, checked.wasmUrl);
   const place = await locate(platform, source);
   const stream = 'bytes' in place ? piecesOf(place.bytes) : undefined;
   if (signal?.aborted) throw abortError(signal);
@@ -46,7 +47,7 @@ export const createLoad = (platform) => async (source, options) => {
     /** @type {Feed} */
     const feed = { vocabularyOnly, onProgress: checked.onProgress, signal: aborted.signal };
     if ('requests' in place) await bring(platform, worker, place.requests, feed);
-    const build = await worker.call(COMPUTE.OPEN, { variant: checked.variant, threads, vocabularyOnly });
+    const build = await worker.call(COMPUTE.OPEN, { variant: checked.variant, threads, vocabularyOnly, wasmUrls });
     const report = progressReporter(checked.onProgress, 'load');
     const size =
       'requests' in place ? await feedStored(platform, worker, place.requests, report)

@@ -1,4 +1,5 @@
-// locate.js: what a source means: a file with a path, a model in the store or to be brought there, or bytes at hand.
+// locate.js: what a source means: a file with a path, a model in the store or to be brought there, or bytes at hand; and
+// where the engine's own files are.
 
 import { CllaError } from './errors.js';
 import { partNames } from './source.js';
@@ -82,4 +83,25 @@ export async function locate(platform, source) {
   if (platform.files) return { path: source };
   if (/[/.]/.test(source)) return byUrl(new URL(source, platform.baseUrl).href, platform);
   throw new CllaError('NOT_STORED', `${source}: no model of this name is stored or in the catalogue`);
+}
+
+const WASM_FILES = ['clla-simd.wasm', 'clla-simd-threads.wasm', 'clla-relaxed.wasm', 'clla-relaxed-threads.wasm'];
+
+/**
+ * The URL of each .wasm file, as load() was told.
+ * @param {Platform} platform
+ * @param {string | URL | ((file: string) => string | URL)} wasmUrl
+ * @returns {Record<string, string>}
+ */
+export function locateWasm({ baseUrl, files }, wasmUrl) {
+  const inFolder = (/** @type {string} */ file) => `${String(wasmUrl).replace(/\/?$/, '/')}${file}`;
+  const urlOf = typeof wasmUrl === 'function' ? wasmUrl : inFolder;
+  return Object.fromEntries(
+    WASM_FILES.map((file) => {
+      const given = String(urlOf(file));
+      const url = URL.canParse(given, baseUrl) ? new URL(given, baseUrl) : undefined;
+      if (url && !(files && url.protocol !== 'file:')) return [file, url.href];
+      throw new CllaError('BAD_ARGUMENT', `load: wasmUrl: want ${files ? 'a file: URL' : 'a URL'}, got ${JSON.stringify(given)}`);
+    }),
+  );
 }

@@ -83,6 +83,12 @@ const SAMPLING = {
 /** @type {Rule} */
 const sampling = (value, name) => checkOptions(name, value, SAMPLING);
 
+/** @type {Rule} */
+function wasmUrl(value, name) {
+  if (typeof value === 'string' || typeof value === 'function' || value instanceof URL) return value;
+  throw refuse(name, 'a URL or a function that gives one', value);
+}
+
 /** Of load(). */
 export const LOAD = {
   onProgress: typed('function'),
@@ -92,6 +98,7 @@ export const LOAD = {
   threads: autoOr(integer(1, 64)),
   variant: autoOr(word('simd', 'relaxed')),
   vocabularyOnly: typed('boolean'),
+  wasmUrl,
 };
 
 /** @type {Rule} */

@@ -1,10 +1,10 @@
 // template_worker.js: the thread that renders chat templates. A template is a program out of a model file; it runs
 // here, away from everything else, with little memory, and whoever asked ends this thread when it takes too long.
 
-import { Template } from '@huggingface/jinja';
 import { CllaError } from './errors.js';
 import { TEMPLATE } from './protocol.js';
 import { serve } from './rpc.js';
+import { Template } from './vendor/jinja.js';
 
 const SIZE_MAX = 1 << 22; // characters of one rendering beyond its input
 

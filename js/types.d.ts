@@ -70,6 +70,9 @@ export interface LoadOptions {
   variant?: 'simd' | 'relaxed' | 'auto';
   /** Read the header only: tokenizer and information, no weights. */
   vocabularyOnly?: boolean;
+  /** Where the .wasm files are, if not beside the package's modules: the URL of their folder, or a function that gives the
+   *  URL of each by its name ("clla-simd.wasm" and so on). In Node a file: URL. */
+  wasmUrl?: string | URL | ((file: string) => string | URL);
 }
 
 /** Read the weights of a model and make it ready. Rejects with a CllaError and leaves nothing behind. */
@@ -378,8 +381,14 @@ export interface Platform {
 
 /** An instance of the module that Emscripten made; its functions are those of src/wasm_api.c. */
 export interface WasmModule {
-  wasmMemory: WebAssembly.Memory;
+  wasmMemory: { readonly buffer: ArrayBufferLike };
   [name: `_wasm_${string}`]: (...args: number[]) => number;
+}
+
+/** What makes one: the threads beside the caller's, and where its .wasm file is. */
+export interface WasmOptions {
+  poolSize: number;
+  locateFile: (file: string) => string;
 }
 
 /** Sampling as options.js hands it on. */

@@ -3,6 +3,8 @@
 // There is no cpuid in WebAssembly: a tiny module that uses a feature either validates or does not.
 
 import { CllaError } from './errors.js';
+import createSingle from './wasm/clla-simd.js';
+import createThreaded from './wasm/clla-simd-threads.js';
 
 /**
  * @typedef {import('./types.d.ts').WasmModule} WasmModule
@@ -25,12 +27,12 @@ const RELAXED = moduleWith([...SPLAT_ZERO, ...SPLAT_ZERO, ...SPLAT_ZERO, 0xfd, 0
 /** One shared memory of a page. */
 const THREADS = new Uint8Array([...HEAD, 0x05, 0x04, 0x01, 0x03, 0x01, 0x01]);
 
-/** @type {Record<Variant, () => Promise<{default: (options: {poolSize: number}) => Promise<WasmModule>}>>} */
-const BUILDS = {
-  simd: () => import('./wasm/clla-simd.js'),
-  'simd-threads': () => import('./wasm/clla-simd-threads.js'),
-  relaxed: () => import('./wasm/clla-relaxed.js'),
-  'relaxed-threads': () => import('./wasm/clla-relaxed-threads.js'),
+/** Where each build lies. Bundlers look for these very expressions. @type {Record<Variant, () => URL>} */
+const FILES = {
+  simd: () => new URL('./wasm/clla-simd.wasm', import.meta.url),
+  'simd-threads': () => new URL('./wasm/clla-simd-threads.wasm', import.meta.url),
+  relaxed: () => new URL('./wasm/clla-relaxed.wasm', import.meta.url),
+  'relaxed-threads': () => new URL('./wasm/clla-relaxed-threads.wasm', import.meta.url),
 };
 
 /** Node before 22 has relaxed SIMD only behind a flag, and what it computes there is wrong. */
@@ -71,13 +73,16 @@ export function chooseVariant({ variant, threads }) {
 /**
  * @param {Variant} variant
  * @param {number} threads the pool is made in advance: one thread fewer, the caller being one
+ * @param {Record<string, string>} [wasmUrls] where the files are, if not here
  * @returns {Promise<WasmModule>}
  */
-export async function instantiate(variant, threads) {
+export async function instantiate(variant, threads, wasmUrls) {
+  const url = wasmUrls?.[`clla-${variant}.wasm`] ?? FILES[variant]().href;
+  const create = variant.endsWith('-threads') ? createThreaded : createSingle; // plain and relaxed SIMD differ in the file only
   try {
-    const { default: create } = await BUILDS[variant]();
-    return await create({ poolSize: threads - 1 });
+    return await create({ poolSize: threads - 1, locateFile: () => url });
   } catch (error) {
+    if (wasmUrls) throw new CllaError('NOT_READABLE', `wasmUrl: no engine at ${url}: ${error}`, { cause: error });
     throw new CllaError('INTERNAL', `the ${variant} build of the engine does not start: ${error}`, { cause: error });
   }
 }

@@ -22,7 +22,7 @@ const C_LAYERS = [
 ];
 const JS_LAYERS = [
   ['errors', 'protocol', 'rpc', 'options', 'stops'],
-  ['source', 'source_node', 'wasm', 'binding', 'progress', 'endpoint_*'],
+  ['source', 'source_node', 'wasm', 'binding', 'progress', 'parent_web', 'endpoint_*'],
   ['store/layout', 'store/hashing', 'store/patience', 'store/shelf_*', 'store/tabs', 'store/processes'],
   ['store/remote', 'store/local', 'store/sink', 'store/intake', 'store/reader', 'store/obtain'],
   ['store/store_*'],
@@ -57,7 +57,7 @@ const INCLUDE = /^[ \t]*#[ \t]*include[ \t]+"([^"]+)"/gm;
 const IMPORT = /^(?:import|export)\b[^'";()]*?['"](\.[^'"]+)['"]|\bimport\(\s*['"](\.[^'"]+)['"]\s*\)/gm;
 
 const cFiles = filesIn('src', /\.(c|h|inc)$/);
-const jsFiles = filesIn('js', /\.js$/).filter((file) => !file.startsWith('js/wasm/'));
+const jsFiles = filesIn('js', /\.js$/).filter((file) => !/^js\/(wasm|vendor)\//.test(file));
 const cUses = new Map(cFiles.map((file) => [file, usesOf(file, INCLUDE)]));
 const jsUses = new Map(
   jsFiles.map((file) => [

@@ -3,7 +3,7 @@
 // The platform's own digest is the faster one but takes all bytes at once, and is missing in pages that are no secure
 // context. hash-wasm goes step by step, and its state can be kept.
 
-import { createSHA256, sha256 } from 'hash-wasm';
+import { createSHA256, sha256 } from '../vendor/hash-wasm.js';
 
 /** @param {Uint8Array} bytes */
 const toHex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -1,2 +1,2 @@
-import type { WasmModule } from '../types.js';
-export default function create(options: { poolSize: number }): Promise<WasmModule>;
+import type { WasmModule, WasmOptions } from '../types.js';
+export default function create(options: WasmOptions): Promise<WasmModule>;

@@ -1,7 +1,7 @@
 // compute_web.js: worker.js as a worker of a page.
 
 import { CllaError } from '../errors.js';
-import { parentEndpoint } from '../endpoint_web.js';
+import { parentEndpoint } from '../parent_web.js';
 import { openStore } from '../store/store_web.js';
 import { serveCompute } from '../worker.js';
 

@@ -14,11 +14,6 @@ const TYPES = /** @type {Record<string, string>} */ ({
   '.json': 'application/json',
   '.wasm': 'application/wasm',
 });
-/** What a bundler resolves for a page. @type {Record<string, string>} */
-const PACKAGES = {
-  'hash-wasm': '/node_modules/hash-wasm/dist/index.esm.js',
-  '@huggingface/jinja': '/node_modules/@huggingface/jinja/dist/index.js',
-};
 
 /**
  * A file that is served, and how.
@@ -57,9 +52,14 @@ const ISOLATION = {
   'Cross-Origin-Resource-Policy': 'same-origin',
 };
 
-/** @param {{isolated?: boolean}} [options] isolated: pages may share memory between threads */
-export async function startServer({ isolated = false } = {}) {
-  const always = isolated ? ISOLATION : {};
+/**
+ * @param {object} [options]
+ * @param {boolean} [options.isolated] pages may share memory between threads
+ * @param {string} [options.folder] what is served; default: the repository
+ * @param {Record<string, string>} [options.headers] of every answer from there
+ */
+export async function startServer({ isolated = false, folder = root, headers = {} } = {}) {
+  const always = { ...(isolated ? ISOLATION : {}), ...headers };
   /** @type {Map<string, Behaviour>} */
   const files = new Map();
   /** @type {Seen[]} */
@@ -123,12 +123,11 @@ export async function startServer({ isolated = false } = {}) {
 
   /** @param {import('node:http').ServerResponse} response @param {string} pathname */
   function servePackage(response, pathname) {
-    const file = path.join(root, path.normalize(decodeURIComponent(pathname)));
-    if (pathname === '/') return void response.writeHead(200, { ...always, 'Content-Type': 'text/html' }).end('<!doctype html><title>clla</title>');
-    if (!file.startsWith(root) || !existsSync(file) || !statSync(file).isFile()) return void response.writeHead(404).end('not here');
+    const file = path.join(folder, path.normalize(decodeURIComponent(pathname)), pathname.endsWith('/') ? 'index.html' : '');
+    if (pathname === '/' && !existsSync(file)) return void response.writeHead(200, { ...always, 'Content-Type': 'text/html' }).end('<!doctype html><title>clla</title>');
+    if (!file.startsWith(folder) || !existsSync(file) || !statSync(file).isFile()) return void response.writeHead(404).end('not here');
     const type = TYPES[path.extname(file)] ?? 'application/octet-stream';
-    const text = type === 'text/javascript' ? resolvePackages(readFileSync(file, 'utf8')) : undefined;
-    response.writeHead(200, { ...always, 'Content-Type': type }).end(text ?? readFileSync(file));
+    response.writeHead(200, { ...always, 'Content-Type': type }).end(readFileSync(file));
   }
 
   const server = createServer((request, response) => {
@@ -162,10 +161,6 @@ export async function startServer({ isolated = false } = {}) {
     },
   };
 }
-
-/** @param {string} code */
-const resolvePackages = (code) =>
-  code.replace(/(\bfrom\s*)(['"])([^'"./][^'"]*)\2/g, (whole, from, quote, name) => (PACKAGES[name] ? `${from}${quote}${PACKAGES[name]}${quote}` : whole));
 
 /** Bytes that look like a GGUF file and differ everywhere. @param {number} size @param {number} [seed] */
 export function syntheticFile(size, seed = 1) {

@@ -22,6 +22,7 @@ test('options of load that are wrong are refused by name', async () => {
     [{ onProgress: 5 }, /onProgress: want a function/],
     [{ signal: {} }, /signal: want an AbortSignal/],
     [{ kv: 16 }, /kv: want a string/],
+    [{ wasmUrl: 16 }, /wasmUrl: want a URL or a function that gives one, got 16/],
     ['fast', /load: want an object/],
     [null, /load: want an object/],
   ];

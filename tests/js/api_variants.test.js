@@ -2,8 +2,12 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
+import { copyFileSync } from 'node:fs';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { load } from '../../js/index.js';
 import { chooseVariant } from '../../js/wasm.js';
-import { golden, nodeMajor, withModel } from './helpers.js';
+import { fails, golden, inFolder, nodeMajor, root, tiny, withModel } from './helpers.js';
 
 const hasRelaxed = nodeMajor >= 22;
 const SAMPLING = { temperature: 0.9, topK: 50, topP: 0.95, minP: 0.02, repetitionPenalty: 1.1, seed: 1234 };
@@ -46,3 +50,20 @@ test('another seed gives another text, and so does none', async () => {
   ];
   assert.equal(new Set(texts.map(({ ids }) => ids)).size, 5);
 });
+
+test('the .wasm files are read from where load() is told', () =>
+  inFolder(async (folder) => {
+    const names = ['clla-simd.wasm', 'clla-simd-threads.wasm'];
+    const wasmUrl = (/** @type {string} */ file) => pathToFileURL(path.join(folder, `moved-${file}`));
+    const write = (/** @type {import('../../js/types.js').LoadOptions} */ options) =>
+      withModel({ variant: 'simd', kv: 'f32', ...options }, async (model) => (await model.complete(golden[1].prompt, { maxTokens: 8 }).done).ids);
+    for (const threads of [1, 2]) await assert.rejects(write({ wasmUrl, threads }), fails('NOT_READABLE', /wasmUrl: no engine at file:.*moved-clla-simd/));
+    for (const name of names) copyFileSync(path.join(root, 'js/wasm', name), path.join(folder, `moved-${name}`));
+    for (const threads of [1, 2]) assert.deepEqual(await write({ wasmUrl, threads }), golden[1].output_ids.slice(0, 8));
+
+    copyFileSync(path.join(root, 'js/wasm', names[0]), path.join(folder, names[0]));
+    for (const url of [pathToFileURL(folder), `${pathToFileURL(folder)}/`])
+      assert.deepEqual(await write({ wasmUrl: url, threads: 1 }), golden[1].output_ids.slice(0, 8));
+    for (const wrong of ['https://host.example/', 'wasm/', () => 'nowhere'])
+      await assert.rejects(load(tiny, { wasmUrl: wrong }), fails('BAD_ARGUMENT', /load: wasmUrl: want a file: URL, got "/));
+  }));

@@ -7,7 +7,7 @@ import type { Chat, CllaErrorCode, LoadProgress, Model, Reply, ReplyResult, Sess
 export async function use(path: string, signal: AbortSignal): Promise<string> {
   const onProgress = ({ phase, loaded, total, secondsLeft }: LoadProgress) => `${phase} ${loaded}/${total ?? '?'} ${secondsLeft ?? ''}`;
   const model: Model = await load(path, { onProgress, signal, context: 8192, kv: 'q8', threads: 'auto', variant: 'simd' });
-  await load(new URL('file:///model.gguf'));
+  await load(new URL('file:///model.gguf'), { wasmUrl: (file) => new URL(file, 'file:///wasm/') });
   await load(new Uint8Array(8));
   await load(new Blob([]).stream());
 

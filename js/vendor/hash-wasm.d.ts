@@ -1,0 +1,1 @@
+export { createSHA256, sha256 } from 'hash-wasm';
