@@ -33,10 +33,10 @@ function readMessage({ role, content, ids }) {
 }
 
 /** @param {any} note @returns {ChatNote} */
-function checkNote({ messages, sampling, template, seed, attempt }) {
+function checkNote({ messages, sampling, template, trim, seed, attempt }) {
   const pairs = sampling.logitBias?.map((/** @type {[number, string]} */ [id, bias]) => [id, Number(bias)]);
   const logitBias = pairs && new Map(pairs);
-  const settings = checkOptions('saved chat', { sampling: { ...sampling, logitBias, seed }, template }, CHAT);
+  const settings = checkOptions('saved chat', { sampling: { ...sampling, logitBias, seed }, template, trim }, CHAT);
   if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(attempt) || seed < 0 || attempt < 0)
     throw new CllaError('BAD_FILE', `the saved chat has the seed ${seed} and the attempt ${attempt}`);
   return { messages: messages.map(readMessage), ...settings, seed, attempt };

@@ -28,7 +28,7 @@ const JS_LAYERS = [
   ['store/store_*'],
   ['generate', 'worker', 'template_worker', 'workers/*'],
   ['platform_*', 'locate'],
-  ['engine', 'model', 'models', 'runtime', 'chat', 'saved', 'template', 'prompt', 'reply'],
+  ['engine', 'model', 'models', 'runtime', 'chat', 'saved', 'template', 'prompt', 'reply', 'trim'],
   ['index', 'index_web'],
   ['cli', 'cli/*'],
 ];
