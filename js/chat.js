@@ -7,7 +7,7 @@ import { COMPUTE } from './protocol.js';
 import { startReply } from './reply.js';
 import { chatPrompt } from './template.js';
 import { promptIds } from './prompt.js';
-import { restoreSession, saveSession } from './saved.js';
+import { openSession, restoreSession, saveSession } from './saved.js';
 import { trimTurns } from './trim.js';
 
 /**
@@ -48,6 +48,14 @@ export async function restoreChat(runtime, file, options) {
 }
 
 /**
+ * A chat from the store.
+ * @param {Runtime} runtime @param {string} name @param {AbortSignal | undefined} signal
+ * @param {{sampling?: import('./types.d.ts').CheckedSampling, trim?: boolean | number}} changes
+ * @returns {Promise<Chat>}
+ */
+export const openChat = async (runtime, name, signal, changes) => chatFrom(runtime, await openSession(runtime, name, signal), changes);
+
+/**
  * @param {Runtime} runtime
  * @param {import('./types.d.ts').RestoredSession} restored
  * @param {{sampling?: import('./types.d.ts').CheckedSampling, trim?: boolean | number}} changes
@@ -59,6 +67,13 @@ function chatFrom(runtime, { session, length, kv, cache, note }, { sampling, tri
   const settings = { sampling: { ...note.sampling, seed, ...sampling }, template, trim };
   return chatOver(runtime, settings, messages, { session: Promise.resolve(session), held: [...messages], attempt, kv, cache, length });
 }
+
+/**
+ * @typedef {<T>(write: (runtime: Runtime, own: SessionFacts, note: import('./types.d.ts').ChatNote) => Promise<T>) => Promise<T>} Keeper
+ */
+
+/** What writes a chat somewhere. @type {WeakMap<Chat, Keeper>} */
+export const keeperOf = new WeakMap();
 
 /** @param {ChatEntry} entry @returns {import('./types.d.ts').Message} */
 const messageOf = ({ role, content }) => ({ role, content });
@@ -210,7 +225,22 @@ function chatOver(runtime, settings, entries, from = {}) {
     return promptIds(pieces, runtime.tokenize, runtime.bos);
   }
 
-  return {
+  /**
+   * Write it somewhere, while nothing changes.
+   * @type {Keeper}
+   */
+  async function keep(write) {
+    checkOpen();
+    if (running) throw new CllaError('BUSY', 'this chat is still writing its last reply');
+    const messages = [...entries];
+    const note = { messages, ...settings, seed: baseSeed, attempt };
+    const written = saving.then(async () => write(runtime, await ownTokens(messages), note));
+    saving = written.catch(() => {});
+    return written;
+  }
+
+  /** @type {Chat} */
+  const chat = {
     get messages() {
       return entries.map(messageOf);
     },
@@ -266,14 +296,8 @@ function chatOver(runtime, settings, entries, from = {}) {
     },
 
     async save(options) {
-      checkOpen();
       const { signal } = checkOptions('save', options, SAVE);
-      if (running) throw new CllaError('BUSY', 'this chat is still writing its last reply');
-      const messages = [...entries];
-      const note = { messages, ...settings, seed: baseSeed, attempt };
-      const file = saving.then(async () => saveSession(runtime, await ownTokens(messages), note, signal));
-      saving = file.catch(() => {});
-      return file;
+      return keep((...what) => saveSession(...what, signal));
     },
 
     async close() {
@@ -283,4 +307,6 @@ function chatOver(runtime, settings, entries, from = {}) {
       if (session) await session.then(runtime.returnSession, () => {});
     },
   };
+  keeperOf.set(chat, keep);
+  return chat;
 }

@@ -133,6 +133,29 @@ export const models: {
   export(name: string): Promise<ReadableStream<Uint8Array>>;
 };
 
+/** A chat on this device. */
+export interface StoredChat {
+  name: string;
+  /** What its model calls itself (model.info.name): only that very model opens it. */
+  model: string;
+  messages: number;
+  bytes: number;
+  /** When it was saved. */
+  date: Date;
+}
+
+/** The chats on this device, each with its cache: IndexedDB in a page, a folder in Node. */
+export const chats: {
+  /** Under a name: an earlier chat of that name is there until the new one is, whole. What is sent meanwhile waits. BUSY while
+   *  a reply is being written. */
+  save(name: string, chat: Chat, options?: { signal?: AbortSignal }): Promise<StoredChat>;
+  /** It goes on where it was saved, nothing is computed again. Refused as model.restore() refuses; NOT_STORED, DAMAGED. */
+  open(name: string, model: Model, options?: RestoreOptions): Promise<Chat>;
+  /** The last saved one first. */
+  list(): Promise<StoredChat[]>;
+  remove(name: string): Promise<void>;
+};
+
 /** Everything is off by default: greedy decoding. */
 export interface Sampling {
   temperature?: number;
@@ -224,6 +247,13 @@ export interface ChatOptions {
    *  stay, and alone they may still be too long. A number is the tokens to leave for the reply; true leaves `maxTokens` where
    *  it is given, else a quarter of the context; never more than half of it. Half of what turns may fill is made free at
    *  once, so that it does not happen at every turn: what stays is computed anew. */
+  trim?: boolean | number;
+}
+
+/** What takes the place of what was saved. */
+export interface RestoreOptions {
+  signal?: AbortSignal;
+  sampling?: Sampling;
   trim?: boolean | number;
 }
 
@@ -320,7 +350,7 @@ export interface Model {
   /** A chat that was saved with the same model, by any build of the engine. Its context and cache are the file's unless
    *  load() was told others; `sampling` and `trim` take the place of what was saved. The file is refused as OTHER_MODEL,
    *  BAD_KV_SPEC, CONTEXT_FULL, UNSUPPORTED_VERSION (it is newer), TRUNCATED_FILE or BAD_FILE (it is damaged). */
-  restore(file: ModelSource, options?: { signal?: AbortSignal; sampling?: Sampling; trim?: boolean | number }): Promise<Chat>;
+  restore(file: ModelSource, options?: RestoreOptions): Promise<Chat>;
   /** Go on writing from a text or from ids. */
   complete(prompt: string | ArrayLike<number>, options?: CompleteOptions): Reply;
   /** Log-probability of each id but the first, given those before it. */
@@ -376,6 +406,7 @@ export interface Platform {
   startTemplateWorker(): Endpoint;
   hardwareThreads(): number;
   openStore(): import('./store/types.d.ts').Store;
+  openChats(): import('./store/types.d.ts').Store;
   /** The models known by name, each with a URL, or a path where it comes with the package. */
   catalogue(): Promise<{ name: string; url?: string; path?: string; sha256?: string | null; bytes?: number | null }[]>;
   /** Undefined: there are no files with paths. */
@@ -497,6 +528,7 @@ export interface Runtime {
     close(): Promise<void>;
   };
   wanted: { context: number; kv: string };
+  modelName: string;
   bos: number;
   cacheFacts: CacheFacts;
   /** Of a session with this specification. */

@@ -9,6 +9,7 @@ import { LINES, fails, smollm, withModel, withoutSmollm } from './helpers.js';
 /** @typedef {import('../../js/types.js').Message} Message */
 
 const SHORT = { maxTokens: 8, ignoreEos: true };
+/** @type {Message} */
 const SYSTEM = { role: 'system', content: 'A story.' };
 
 /** @param {Chat} chat @param {number} from @param {number} count of turns, each with a number */
