@@ -7,7 +7,8 @@ import { COMPUTE } from './protocol.js';
 import { startReply } from './reply.js';
 import { chatPrompt } from './template.js';
 import { promptIds } from './prompt.js';
-import { restoreSession, saveSession } from './saved.js';
+import { openSession, restoreSession, saveSession } from './saved.js';
+import { trimTurns } from './trim.js';
 
 /**
  * @typedef {import('./types.d.ts').ChatEntry} ChatEntry
@@ -27,11 +28,11 @@ import { restoreSession, saveSession } from './saved.js';
  * @returns {Chat}
  */
 export function createChat(runtime, options) {
-  const { system, sampling, template } = checkOptions('chat', options, CHAT);
+  const { system, sampling, template, trim } = checkOptions('chat', options, CHAT);
   runtime.renderer.prepare();
   /** @type {ChatEntry[]} */
   const entries = system === undefined ? [] : [{ role: 'system', content: system }];
-  return chatOver(runtime, { sampling: sampling ?? {}, template }, entries);
+  return chatOver(runtime, { sampling: sampling ?? {}, template, trim }, entries);
 }
 
 /**
@@ -42,13 +43,40 @@ export function createChat(runtime, options) {
  * @returns {Promise<Chat>}
  */
 export async function restoreChat(runtime, file, options) {
-  const { signal, sampling } = checkOptions('restore', options, RESTORE);
-  const { session, length, kv, cache, note } = await restoreSession(runtime, file, signal);
+  const { signal, ...changes } = checkOptions('restore', options, RESTORE);
+  return chatFrom(runtime, await restoreSession(runtime, file, signal), changes);
+}
+
+/**
+ * A chat from the store.
+ * @param {Runtime} runtime @param {string} name @param {AbortSignal | undefined} signal
+ * @param {{sampling?: import('./types.d.ts').CheckedSampling, trim?: boolean | number}} changes
+ * @returns {Promise<Chat>}
+ */
+export const openChat = async (runtime, name, signal, changes) => chatFrom(runtime, await openSession(runtime, name, signal), changes);
+
+/**
+ * @param {Runtime} runtime
+ * @param {import('./types.d.ts').RestoredSession} restored
+ * @param {{sampling?: import('./types.d.ts').CheckedSampling, trim?: boolean | number}} changes
+ * @returns {Chat}
+ */
+function chatFrom(runtime, { session, length, kv, cache, note }, { sampling, trim = note.trim }) {
   const { messages, template, seed, attempt } = note;
   runtime.renderer.prepare();
-  const settings = { sampling: { ...note.sampling, seed, ...sampling }, template };
+  const settings = { sampling: { ...note.sampling, seed, ...sampling }, template, trim };
   return chatOver(runtime, settings, messages, { session: Promise.resolve(session), held: [...messages], attempt, kv, cache, length });
 }
+
+/**
+ * @typedef {<T>(write: (runtime: Runtime, own: SessionFacts, note: import('./types.d.ts').ChatNote) => Promise<T>) => Promise<T>} Keeper
+ */
+
+/** What writes a chat somewhere. @type {WeakMap<Chat, Keeper>} */
+export const keeperOf = new WeakMap();
+
+/** @param {ChatEntry} entry @returns {import('./types.d.ts').Message} */
+const messageOf = ({ role, content }) => ({ role, content });
 
 /**
  * Another session in its place, with no tokens.
@@ -72,7 +100,7 @@ async function emptySession(runtime, { session, context, restored }, kv) {
 
 /**
  * @param {Runtime} runtime
- * @param {{sampling: import('./types.d.ts').CheckedSampling, template?: string}} settings
+ * @param {{sampling: import('./types.d.ts').CheckedSampling, template?: string, trim?: boolean | number}} settings
  * @param {ChatEntry[]} entries owned by the chat
  * @param {From} [from]
  * @returns {Chat}
@@ -120,18 +148,34 @@ function chatOver(runtime, settings, entries, from = {}) {
     const own = { reply: /** @type {any} */ (undefined), live: true };
     const merged = { ...settings.sampling, ...checked.sampling };
     const seed = checked.sampling?.seed ?? baseSeed + attempt;
-    const asked = [...entries];
+    let asked = [...entries];
+    /** @type {import('./types.d.ts').Message[]} */
+    let trimmed = [];
     const heldBefore = held;
+
+    async function prompt() {
+      const { trim } = settings;
+      if (!trim) return promptOf(asked);
+      const { ids, kept, dropped } = await trimTurns(asked, { trim, maxTokens: checked.maxTokens, context: cache.contextSize }, promptOf);
+      if (dropped.length === 0) return ids;
+      asked = kept;
+      trimmed = dropped.map(messageOf);
+      if (own.live) entries.splice(0, entries.length, ...kept);
+      checked.onTrim?.(trimmed.map(messageOf));
+      return ids;
+    }
+
     own.reply = startReply(async (signal, show) => {
       try {
         await Promise.all([previous, saving]);
-        const result = await runtime.generate({
-          prompt: () => prompt(asked),
+        const made = await runtime.generate({
+          prompt,
           session: () => ((held = asked), ownSession()),
           options: { ...checked, sampling: { ...merged, seed } },
           signal,
           show,
         });
+        const result = trimmed.length > 0 ? { ...made, trimmed } : made;
         held = undefined; // what a reply that is forgotten has said is nobody's
         if (!own.live) return result;
         last = { contextUsed: result.usage.contextUsed, cachedTokens: result.usage.cachedTokens };
@@ -176,14 +220,29 @@ function chatOver(runtime, settings, entries, from = {}) {
   }
 
   /** @param {ChatEntry[]} asked */
-  async function prompt(asked) {
+  async function promptOf(asked) {
     const pieces = await chatPrompt(runtime.renderer, runtime.template(settings.template), asked);
     return promptIds(pieces, runtime.tokenize, runtime.bos);
   }
 
-  return {
+  /**
+   * Write it somewhere, while nothing changes.
+   * @type {Keeper}
+   */
+  async function keep(write) {
+    checkOpen();
+    if (running) throw new CllaError('BUSY', 'this chat is still writing its last reply');
+    const messages = [...entries];
+    const note = { messages, ...settings, seed: baseSeed, attempt };
+    const written = saving.then(async () => write(runtime, await ownTokens(messages), note));
+    saving = written.catch(() => {});
+    return written;
+  }
+
+  /** @type {Chat} */
+  const chat = {
     get messages() {
-      return entries.map(({ role, content }) => ({ role, content }));
+      return entries.map(messageOf);
     },
 
     get usage() {
@@ -237,15 +296,8 @@ function chatOver(runtime, settings, entries, from = {}) {
     },
 
     async save(options) {
-      checkOpen();
       const { signal } = checkOptions('save', options, SAVE);
-      if (running) throw new CllaError('BUSY', 'this chat is still writing its last reply');
-      const { sampling, template } = settings;
-      const messages = [...entries];
-      const note = { messages, sampling, template, seed: baseSeed, attempt };
-      const file = saving.then(async () => saveSession(runtime, await ownTokens(messages), note, signal));
-      saving = file.catch(() => {});
-      return file;
+      return keep((...what) => saveSession(...what, signal));
     },
 
     async close() {
@@ -255,4 +307,6 @@ function chatOver(runtime, settings, entries, from = {}) {
       if (session) await session.then(runtime.returnSession, () => {});
     },
   };
+  keeperOf.set(chat, keep);
+  return chat;
 }

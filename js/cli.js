@@ -13,6 +13,7 @@ import {
   SAMPLING_OPTIONS,
   SYSTEM_OPTION,
   TIMINGS_OPTION,
+  TRIM_OPTION,
   packageVersion,
 } from './cli/arguments.js';
 import { chatCommand } from './cli/chat.js';
@@ -88,6 +89,7 @@ const commands = [
       ...PROMPT_OPTIONS,
       SYSTEM_OPTION,
       RESUME_OPTION,
+      TRIM_OPTION,
       ...MODEL_OPTIONS,
       ...SAMPLING_OPTIONS,
       ...REPLY_OPTIONS,

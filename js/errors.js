@@ -20,7 +20,7 @@
 //   WRONG_FILE                size or SHA-256 are not those expected: what was fetched is thrown away
 //   NO_SPACE                  storage is full; the message tells how much is missing; what came is kept
 //   DAMAGED                   a stored file is damaged and cannot be fetched again
-//   NOT_STORED                no model of this name is stored here
+//   NOT_STORED                no model or chat of this name is stored here
 //   IN_USE                    the stored model is loaded, or is being downloaded, here or in another tab
 //   BAD_TEMPLATE              the model's chat template throws, never ends or grows without bound
 //   BUSY                      this chat is still writing its last reply

@@ -112,13 +112,17 @@ const sessionSize = (n) => ({
   storingLayers: n.rows,
 });
 
+/** What stands behind a model. @type {WeakMap<Model, Runtime>} */
+export const runtimeOf = new WeakMap();
+
 /**
  * @param {Runtime} runtime
  * @param {Loaded} loaded
  * @returns {Model}
  */
 export function createModel(runtime, loaded) {
-  return {
+  /** @type {Model} */
+  const model = {
     info: describe(loaded),
 
     chat(options) {
@@ -167,4 +171,6 @@ export function createModel(runtime, loaded) {
 
     close: runtime.close,
   };
+  runtimeOf.set(model, runtime);
+  return model;
 }

@@ -50,6 +50,12 @@ function signal(value, name) {
 const autoOr = (rule) => (value, name) => (value === 'auto' ? undefined : rule(value, name));
 
 /** @type {Rule} */
+function trim(value, name) {
+  if (typeof value === 'boolean' || (Number.isInteger(value) && value > 0)) return value;
+  throw refuse(name, 'true, false, or the tokens to leave for a reply', value);
+}
+
+/** @type {Rule} */
 function stopStrings(value, name) {
   const list = typeof value === 'string' ? [value] : value;
   if (Array.isArray(list) && list.every((stop) => typeof stop === 'string' && stop.length > 0)) return list;
@@ -115,6 +121,7 @@ export const ADD = { ...PULL, name: typed('string') };
 export const SEND = {
   signal,
   onPrefill: typed('function'),
+  onTrim: typed('function'),
   maxTokens: integer(0, 2 ** 31 - 1),
   stop: stopStrings,
   ignoreEos: typed('boolean'),
@@ -123,14 +130,15 @@ export const SEND = {
 };
 
 /** Of model.complete(). */
-export const COMPLETE = { ...SEND, special: typed('boolean'), bos: typed('boolean') };
+const { onTrim: _, ...GENERATE } = SEND;
+export const COMPLETE = { ...GENERATE, special: typed('boolean'), bos: typed('boolean') };
 
 /** Of model.chat(). */
-export const CHAT = { system: typed('string'), sampling, template: typed('string') };
+export const CHAT = { system: typed('string'), sampling, template: typed('string'), trim };
 
 /** Of chat.save() and model.restore(). */
 export const SAVE = { signal };
-export const RESTORE = { signal, sampling };
+export const RESTORE = { signal, sampling, trim };
 
 /** Of model.tokenize() and model.detokenize(). */
 export const TEXT = { bos: typed('boolean'), special: typed('boolean') };

@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { hardwareThreads, startTemplateWorker, startWorker } from './endpoint_node.js';
 import { fileBytes, fileStream } from './source_node.js';
-import { openStore } from './store/store_node.js';
+import { openChats, openStore } from './store/store_node.js';
 
 /** @typedef {import('./types.d.ts').Platform} Platform */
 
@@ -24,6 +24,7 @@ export const node = {
   startTemplateWorker,
   hardwareThreads,
   openStore,
+  openChats,
   catalogue,
   files: {
     exists: existsSync,

@@ -1,7 +1,7 @@
 // platform_web.js: what the package needs of a page; platform_node.js is the same for Node.
 
 import { hardwareThreads, startTemplateWorker, startWorker } from './endpoint_web.js';
-import { openStore } from './store/store_web.js';
+import { openChats, openStore } from './store/store_web.js';
 
 /** @typedef {import('./types.d.ts').Platform} Platform */
 
@@ -32,6 +32,7 @@ export const web = {
   startTemplateWorker,
   hardwareThreads,
   openStore,
+  openChats,
   catalogue,
   files: undefined,
   baseUrl: globalThis.location?.href,

@@ -48,7 +48,7 @@ export const COMPUTE = /** @type {const} */ ({
   MEMORY: 'memory',
 });
 
-/** Methods of the same thread that concern stored models. */
+/** Methods of the same thread that concern stored models and chats. */
 export const STORE = /** @type {const} */ ({
   /** { requests: StoreRequest[] }; cancellable; events { loaded, total }: bring files into the store that are not there. */
   PULL: 'pull',
@@ -56,6 +56,11 @@ export const STORE = /** @type {const} */ ({
   ADD: 'add',
   /** { ids } -> LoadProgress; cancellable; events LoadProgress: read stored files in order and feed them. */
   READ: 'readStored',
+  /** { name, session, note, chat } -> FileRecord; cancellable: write a session into the store of chats; it must not change
+   *  meanwhile. chat: what the store tells of it. */
+  SAVE_CHAT: 'saveChat',
+  /** { name, context, kv } -> as RESTORE_FINISH; cancellable: a session from there. */
+  OPEN_CHAT: 'openChat',
 });
 
 /** Methods of the thread that renders chat templates (template_worker.js). */

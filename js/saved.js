@@ -1,9 +1,10 @@
 // saved.js: a chat as a file: a session as the engine saves it (src/state.c), with what else makes the chat as its note.
-// The bytes travel in pieces; nowhere is the whole file held but in the Blob that the caller gets.
+// The bytes travel in pieces; nowhere is the whole file held but in the Blob that the caller gets. Those of a stored chat
+// stay in the worker.
 
 import { CllaError, abortError } from './errors.js';
 import { CHAT, checkIds, checkOptions, checkText } from './options.js';
-import { COMPUTE } from './protocol.js';
+import { COMPUTE, STORE } from './protocol.js';
 
 /**
  * @typedef {import('./types.d.ts').ChatNote} ChatNote
@@ -33,10 +34,10 @@ function readMessage({ role, content, ids }) {
 }
 
 /** @param {any} note @returns {ChatNote} */
-function checkNote({ messages, sampling, template, seed, attempt }) {
+function checkNote({ messages, sampling, template, trim, seed, attempt }) {
   const pairs = sampling.logitBias?.map((/** @type {[number, string]} */ [id, bias]) => [id, Number(bias)]);
   const logitBias = pairs && new Map(pairs);
-  const settings = checkOptions('saved chat', { sampling: { ...sampling, logitBias, seed }, template }, CHAT);
+  const settings = checkOptions('saved chat', { sampling: { ...sampling, logitBias, seed }, template, trim }, CHAT);
   if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(attempt) || seed < 0 || attempt < 0)
     throw new CllaError('BAD_FILE', `the saved chat has the seed ${seed} and the attempt ${attempt}`);
   return { messages: messages.map(readMessage), ...settings, seed, attempt };
@@ -95,6 +96,22 @@ async function feedFile(runtime, restorer, file, signal) {
 }
 
 /**
+ * A session that the engine has from a file, and the chat that came with it.
+ * @param {Runtime} runtime
+ * @param {{session: number, context: number, length: number, kv: string, note: Uint8Array}} made
+ * @returns {Promise<import('./types.d.ts').RestoredSession>}
+ */
+async function adopt(runtime, { session, context, length, kv, note }) {
+  const own = { session, context, restored: true };
+  try {
+    return { session: own, length, kv, cache: await runtime.cacheFactsOf(kv, own), note: readNote(note) };
+  } catch (error) {
+    await runtime.call(COMPUTE.SESSION_FREE, { session });
+    throw error;
+  }
+}
+
+/**
  * @param {Runtime} runtime
  * @param {ModelSource} file
  * @param {AbortSignal} [signal]
@@ -105,15 +122,29 @@ export async function restoreSession(runtime, file, signal) {
   const { restorer } = await runtime.call(COMPUTE.RESTORE_BEGIN, runtime.wanted);
   try {
     await feedFile(runtime, restorer, file, signal);
-    const { session, context, length, kv, note } = await runtime.call(COMPUTE.RESTORE_FINISH, { restorer });
-    const own = { session, context, restored: true };
-    try {
-      return { session: own, length, kv, cache: await runtime.cacheFactsOf(kv, own), note: readNote(note) };
-    } catch (error) {
-      await runtime.call(COMPUTE.SESSION_FREE, { session });
-      throw error;
-    }
+    return await adopt(runtime, await runtime.call(COMPUTE.RESTORE_FINISH, { restorer }));
   } finally {
     await runtime.call(COMPUTE.RESTORE_END, { restorer }).catch(() => {}); // closed meanwhile: it is gone
   }
+}
+
+// ---- the store of chats --------------------------------------------------------------------------------------------
+
+/**
+ * @param {Runtime} runtime
+ * @param {SessionFacts} own it must not change until this is done
+ * @param {ChatNote} note
+ * @param {string} name
+ * @param {AbortSignal} [signal]
+ * @returns {Promise<import('./store/types.d.ts').FileRecord>}
+ */
+export function storeSession(runtime, { session }, note, name, signal) {
+  const chat = { model: runtime.modelName, messages: note.messages.length };
+  return runtime.call(STORE.SAVE_CHAT, { name, session, note: writeNote(note), chat }, { signal });
+}
+
+/** @param {Runtime} runtime @param {string} name @param {AbortSignal} [signal] */
+export async function openSession(runtime, name, signal) {
+  await runtime.dropSpare();
+  return adopt(runtime, await runtime.call(STORE.OPEN_CHAT, { name, ...runtime.wanted }, { signal }));
 }

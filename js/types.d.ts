@@ -136,6 +136,29 @@ export const models: {
   export(name: string): Promise<ReadableStream<Uint8Array>>;
 };
 
+/** A chat on this device. */
+export interface StoredChat {
+  name: string;
+  /** What its model calls itself (model.info.name): only that very model opens it. */
+  model: string;
+  messages: number;
+  bytes: number;
+  /** When it was saved. */
+  date: Date;
+}
+
+/** The chats on this device, each with its cache: IndexedDB in a page, a folder in Node. */
+export const chats: {
+  /** Under a name: an earlier chat of that name is there until the new one is, whole. What is sent meanwhile waits. BUSY while
+   *  a reply is being written. */
+  save(name: string, chat: Chat, options?: { signal?: AbortSignal }): Promise<StoredChat>;
+  /** It goes on where it was saved, nothing is computed again. Refused as model.restore() refuses; NOT_STORED, DAMAGED. */
+  open(name: string, model: Model, options?: RestoreOptions): Promise<Chat>;
+  /** The last saved one first. */
+  list(): Promise<StoredChat[]>;
+  remove(name: string): Promise<void>;
+};
+
 /** Everything is off by default: greedy decoding. */
 export interface Sampling {
   temperature?: number;
@@ -158,6 +181,8 @@ export interface SendOptions {
   signal?: AbortSignal;
   /** Tokens of the prompt that are evaluated, of those that had to be. */
   onPrefill?: (progress: { done: number; total: number }) => void;
+  /** Of a chat that trims: what was dropped to make room, before the prompt is evaluated. */
+  onTrim?: (dropped: Message[]) => void;
   /** Default: until the context is full. */
   maxTokens?: number;
   /** The reply ends before the first of these; they may span tokens. */
@@ -170,7 +195,7 @@ export interface SendOptions {
   sampling?: Sampling;
 }
 
-export interface CompleteOptions extends SendOptions {
+export interface CompleteOptions extends Omit<SendOptions, 'onTrim'> {
   /** Put the beginning-of-sequence token in front. Default: where the model wants one. */
   bos?: boolean;
   /** Read control tokens that the prompt spells. Default: true. */
@@ -205,6 +230,8 @@ export interface ReplyResult {
   logprobs?: (TokenLogprob & { top: TokenLogprob[] })[];
   usage: { contextUsed: number; cachedTokens: number; reusable: boolean };
   timings: Timings;
+  /** Of a chat that trims: the messages that were dropped before this reply, oldest first; left out where none were. */
+  trimmed?: Message[];
 }
 
 /** Iterate over it for text as it is written; leaving the loop cancels. `done` is the whole. */
@@ -218,6 +245,19 @@ export interface ChatOptions {
   sampling?: Sampling;
   /** A Jinja chat template in place of the model's own. */
   template?: string;
+  /** What to do when a prompt and its reply do not fit into the context. Default: a prompt that does not fit is refused as
+   *  CONTEXT_FULL. True or a number: the oldest turns are dropped, whole ones; the system message and the newest message
+   *  stay, and alone they may still be too long. A number is the tokens to leave for the reply; true leaves `maxTokens` where
+   *  it is given, else a quarter of the context; never more than half of it. Half of what turns may fill is made free at
+   *  once, so that it does not happen at every turn: what stays is computed anew. */
+  trim?: boolean | number;
+}
+
+/** What takes the place of what was saved. */
+export interface RestoreOptions {
+  signal?: AbortSignal;
+  sampling?: Sampling;
+  trim?: boolean | number;
 }
 
 export interface Message {
@@ -311,9 +351,9 @@ export interface Model {
   readonly info: ModelInfo;
   chat(options?: ChatOptions): Chat;
   /** A chat that was saved with the same model, by any build of the engine. Its context and cache are the file's unless
-   *  load() was told others; `sampling` takes the place of what was saved. The file is refused as OTHER_MODEL,
+   *  load() was told others; `sampling` and `trim` take the place of what was saved. The file is refused as OTHER_MODEL,
    *  BAD_KV_SPEC, CONTEXT_FULL, UNSUPPORTED_VERSION (it is newer), TRUNCATED_FILE or BAD_FILE (it is damaged). */
-  restore(file: ModelSource, options?: { signal?: AbortSignal; sampling?: Sampling }): Promise<Chat>;
+  restore(file: ModelSource, options?: RestoreOptions): Promise<Chat>;
   /** Go on writing from a text or from ids. */
   complete(prompt: string | ArrayLike<number>, options?: CompleteOptions): Reply;
   /** Log-probability of each id but the first, given those before it. */
@@ -369,6 +409,7 @@ export interface Platform {
   startTemplateWorker(): Endpoint;
   hardwareThreads(): number;
   openStore(): import('./store/types.d.ts').Store;
+  openChats(): import('./store/types.d.ts').Store;
   /** The models known by name, each with a URL, or a path where it comes with the package. */
   catalogue(): Promise<{ name: string; url?: string; path?: string; sha256?: string | null; bytes?: number | null }[]>;
   /** Undefined: there are no files with paths. */
@@ -433,8 +474,19 @@ export interface ChatNote {
   messages: ChatEntry[];
   sampling: CheckedSampling;
   template?: string;
+  trim?: boolean | number;
   seed: number;
   attempt: number;
+}
+
+/** A session that came from a file. */
+export interface RestoredSession {
+  session: SessionFacts;
+  /** Tokens in it. */
+  length: number;
+  kv: string;
+  cache: CacheFacts;
+  note: ChatNote;
 }
 
 export interface GenerateParams {
@@ -485,6 +537,7 @@ export interface Runtime {
     close(): Promise<void>;
   };
   wanted: { context: number; kv: string };
+  modelName: string;
   bos: number;
   cacheFacts: CacheFacts;
   /** Of a session with this specification. */

@@ -8,6 +8,7 @@ import { bind } from './binding.js';
 import { chooseVariant, instantiate } from './wasm.js';
 import { generate, score } from './generate.js';
 import { obtain, useLock } from './store/obtain.js';
+import { keepChat, readChat } from './store/kept.js';
 import { blobOrigin } from './store/local.js';
 import { readChunks } from './store/reader.js';
 
@@ -20,6 +21,7 @@ import { readChunks } from './store/reader.js';
  */
 
 const MEMORY_LIMIT = 2 ** 32; // of WebAssembly with 32-bit addresses
+const RESTORE_BYTES = 1 << 20; // of a file between two looks at the messages
 
 /** @type {Binding} */
 let engine;
@@ -53,7 +55,7 @@ function keepSession(session, made) {
 
 /**
  * What the platform brings along (workers/).
- * @typedef {{readParts: typeof import('./source_node.js').readParts, openStore: () => Store}} Platform
+ * @typedef {{readParts: typeof import('./source_node.js').readParts, openStore: () => Store, openChats: () => Store}} Platform
  */
 
 /** @param {Platform} platform */
@@ -93,6 +95,63 @@ const storeHandlers = ({ openStore }) => ({
     return engine.loadProgress();
   },
 });
+
+/** @param {Platform} platform */
+const chatHandlers = ({ openChats }) => ({
+  /** @param {{name: string, session: number, note: Uint8Array, chat: {model: string, messages: number}}} params @param {CallContext} call */
+  async [STORE.SAVE_CHAT]({ name, session, note, chat }, call) {
+    const store = openChats();
+    const { saver, size } = engine.saverCreate(session, note);
+    try {
+      return await keepChat(store, { name, size, chat }, savedPieces(saver, call), call.signal);
+    } finally {
+      engine.saverFree(saver);
+      store.shelf.close();
+    }
+  },
+
+  /** @param {{name: string, context: number, kv: string}} params @param {CallContext} call */
+  async [STORE.OPEN_CHAT]({ name, context, kv }, call) {
+    const store = openChats();
+    const open = async (/** @type {AsyncIterable<Uint8Array>} */ chunks) => {
+      const restorer = engine.restorerCreate(context, kv);
+      try {
+        await feedRestorer(restorer, chunks, call);
+        return finishRestorer(restorer);
+      } finally {
+        engine.restorerFree(restorer);
+      }
+    };
+    return readChat(store, name, call.signal, open).finally(() => store.shelf.close());
+  },
+});
+
+/** A session as the engine saves it. @param {number} saver @param {CallContext} call */
+async function* savedPieces(saver, call) {
+  for (;;) {
+    const piece = engine.saverRead(saver);
+    if (piece.length === 0) return;
+    yield piece;
+    await call.pause();
+  }
+}
+
+/** @param {number} restorer @param {AsyncIterable<Uint8Array>} chunks @param {CallContext} call */
+async function feedRestorer(restorer, chunks, call) {
+  for await (const chunk of chunks)
+    for (let at = 0; at < chunk.length; at += RESTORE_BYTES) {
+      engine.restorerFeed(restorer, chunk.subarray(at, at + RESTORE_BYTES));
+      await call.pause();
+      if (call.cancelled()) throw abortError(undefined);
+    }
+}
+
+/** @param {number} restorer all bytes are fed */
+function finishRestorer(restorer) {
+  const { session, kv, note } = engine.restorerFinish(restorer);
+  const made = { context: engine.sessionContext(session), kv };
+  return { ...keepSession(session, made), length: engine.sessionLength(session), kv, note };
+}
 
 /** @param {Uint8Array} chunk @param {CallContext} call */
 async function feedChunk(chunk, call) {
@@ -190,12 +249,7 @@ const computeHandlers = ({ readParts }) => ({
   [COMPUTE.RESTORE_FEED]: ({ restorer, bytes }) => engine.restorerFeed(restorer, bytes),
 
   /** @param {{restorer: number}} params */
-  [COMPUTE.RESTORE_FINISH]({ restorer }) {
-    const { session, kv, note } = engine.restorerFinish(restorer);
-    const made = { context: engine.sessionContext(session), kv };
-    return { ...keepSession(session, made), length: engine.sessionLength(session), kv, note };
-  },
-
+  [COMPUTE.RESTORE_FINISH]: ({ restorer }) => finishRestorer(restorer),
   /** @param {{restorer: number}} params */
   [COMPUTE.RESTORE_END]: ({ restorer }) => engine.restorerFree(restorer),
 
@@ -209,4 +263,4 @@ const computeHandlers = ({ readParts }) => ({
  * @param {Platform} platform
  */
 export const serveCompute = (endpoint, platform) =>
-  serve(endpoint, { ...storeHandlers(platform), ...computeHandlers(platform) });
+  serve(endpoint, { ...storeHandlers(platform), ...chatHandlers(platform), ...computeHandlers(platform) });

@@ -24,11 +24,11 @@ const JS_LAYERS = [
   ['errors', 'protocol', 'rpc', 'options', 'stops'],
   ['source', 'source_node', 'wasm', 'binding', 'progress', 'parent_web', 'endpoint_*'],
   ['store/layout', 'store/hashing', 'store/patience', 'store/shelf_*', 'store/tabs', 'store/processes'],
-  ['store/remote', 'store/local', 'store/sink', 'store/intake', 'store/reader', 'store/obtain'],
+  ['store/remote', 'store/local', 'store/sink', 'store/intake', 'store/reader', 'store/obtain', 'store/kept'],
   ['store/store_*'],
   ['generate', 'worker', 'template_worker', 'workers/*'],
   ['platform_*', 'locate'],
-  ['engine', 'model', 'models', 'runtime', 'chat', 'saved', 'template', 'prompt', 'reply'],
+  ['engine', 'model', 'models', 'runtime', 'chat', 'chats', 'saved', 'template', 'prompt', 'reply', 'trim'],
   ['index', 'index_web'],
   ['cli', 'cli/*'],
 ];

@@ -37,7 +37,7 @@ export async function chatCommand(name, given, interrupts) {
   const said = given.prompt ?? given.file; // else a person, or a pipe line by line
   const message = said === undefined ? undefined : await givenPrompt(given);
   await withModel(path, loadOptions(given), interrupts, async (model) => {
-    const start = () => model.chat({ system: given.system, sampling: samplingOptions(given, DEFAULTS) });
+    const start = () => model.chat({ system: given.system, sampling: samplingOptions(given, DEFAULTS), trim: given.trim });
     const saved = await interrupts.during(async (signal) => file?.resume(model, signal));
     const talk = conversation(saved ?? start(), given, interrupts, start);
     const work = () => {
@@ -85,7 +85,7 @@ function conversation(first, given, interrupts, start) {
   async function answer(ask) {
     const bar = prefillBar();
     const result = await interrupts.during((signal) => {
-      const reply = ask(chat, { ...replyOptions(given), onPrefill: bar.onPrefill, signal });
+      const reply = ask(chat, { ...replyOptions(given), onPrefill: bar.onPrefill, onTrim: tellDropped, signal });
       return given.json ? reply.done : showReply(reply, bar);
     });
     if (given.json) process.stdout.write(`${JSON.stringify(replyJson(result))}\n`);
@@ -120,6 +120,12 @@ function conversation(first, given, interrupts, start) {
   }
 
   return { say, take, chat: () => chat };
+}
+
+/** @param {import('../types.js').Message[]} messages */
+function tellDropped({ length }) {
+  const { dim } = colours(process.stderr);
+  process.stderr.write(`${dim(`[the context is full: the oldest ${formatCount(length)} messages were dropped]`)}\n`);
 }
 
 /** @param {'stop' | 'length' | 'abort'} reason @param {Chat} chat */

@@ -108,7 +108,7 @@ export async function openChatFile(given) {
      */
     async resume(model, signal) {
       if (!exists) return undefined;
-      return checkSystem(await model.restore(target, { sampling: samplingOptions(given), signal }));
+      return checkSystem(await model.restore(target, { sampling: samplingOptions(given), trim: given.trim, signal }));
     },
 
     /** @param {Chat} chat */

@@ -62,13 +62,14 @@ export async function showReply(reply, bar) {
 }
 
 /** @param {ReplyResult} result */
-export function replyJson({ ids, text, finishReason, promptIds, logprobs, timings }) {
+export function replyJson({ ids, text, finishReason, promptIds, logprobs, timings, trimmed }) {
   return {
     ids,
     text,
     finish_reason: finishReason,
     prompt_ids: promptIds,
     ...(logprobs && { logprobs }),
+    ...(trimmed && { trimmed }),
     timings: {
       load_ms: round(timings.loadMs),
       prompt_n: timings.promptN,

@@ -67,7 +67,7 @@ async function admit({ shelf, origin, request }, sink, { total, validator, sha25
 }
 
 /** @param {Shelf} shelf @param {string} name @param {number} needed bytes */
-async function checkSpace(shelf, name, needed) {
+export async function checkSpace(shelf, name, needed) {
   const { usage, quota } = await shelf.space();
   if (usage === undefined || quota === undefined || quota - usage >= needed) return;
   const missing = needed - Math.max(0, quota - usage);

@@ -28,7 +28,7 @@ async function fetchAgain({ fetch }, record, index, signal) {
   const { url, chunkHashes } = record;
   const damaged = (/** @type {string} */ why, /** @type {unknown} */ cause) =>
     new CllaError('DAMAGED', `${whereIs(record, index)} are damaged in the store${why}`, { cause });
-  if (url === undefined) throw damaged(': add the file again', undefined);
+  if (url === undefined) throw damaged(record.chat ? '' : ': add the file again', undefined);
   for (let failures = 1; ; failures++) {
     try {
       const bytes = await fetchPiece(url, fetch, chunkRange(record, index), signal);

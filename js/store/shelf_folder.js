@@ -1,7 +1,7 @@
 // shelf_folder.js: files in a folder. NAME.part grows chunk by chunk and is renamed to NAME when it is complete and right,
 // so that what has its name is whole; NAME.json is the record, itself written beside and renamed.
 
-import { mkdir, open, readFile, readdir, rename, rm, statfs, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CllaError } from '../errors.js';
 import { chunkRange } from './layout.js';
@@ -11,11 +11,19 @@ import { chunkRange } from './layout.js';
  * @typedef {import('./types.d.ts').Shelf} Shelf
  */
 
+const STALE_MS = 60_000;
+
 /** @param {any} error @param {string} what */
 function storageError(error, what) {
   if (error instanceof CllaError) return error;
   const full = error?.code === 'ENOSPC' || error?.code === 'EDQUOT';
   return new CllaError(full ? 'NO_SPACE' : 'NOT_READABLE', `${what}: ${error?.message ?? error}`, { cause: error });
+}
+
+/** What is left of a file that went while the folder was read. @param {any} error */
+function removed(error) {
+  if (error.code === 'ENOENT') return undefined;
+  throw error;
 }
 
 /** @param {string} name one that every file system takes */
@@ -33,25 +41,39 @@ function fromJson(text) {
   return { size: undefined, url: undefined, expected: undefined, sha256: undefined, validator: undefined, ...record, hashState };
 }
 
-/** @param {string} folder @returns {Shelf} */
-export function openShelf(folder) {
-  /** @param {{name: string}} record @param {string} [ending] */
-  const at = ({ name }, ending = '') => path.join(folder, fileName(name) + ending);
+/**
+ * @param {string} folder
+ * @param {{fileOf?: (record: FileRecord) => string, mode?: number}} [options] the name of a file, and who may read it
+ * @returns {Shelf}
+ */
+export function openShelf(folder, { fileOf = ({ name }) => fileName(name), mode = 0o666 } = {}) {
+  /** @param {FileRecord} record @param {string} [ending] */
+  const at = (record, ending = '') => path.join(folder, fileOf(record) + ending);
 
   /** @template T @param {string} what @param {() => Promise<T>} work @returns {Promise<T>} */
   const named = (what, work) => work().catch((error) => Promise.reject(storageError(error, what)));
 
   async function list() {
     const names = await readdir(folder).catch(() => /** @type {string[]} */ ([]));
-    const texts = names.filter((name) => name.endsWith('.json')).map((name) => readFile(path.join(folder, name), 'utf8'));
-    return (await Promise.all(texts)).map(fromJson);
+    const files = names.filter((name) => name.endsWith('.json')).map((name) => path.join(folder, name));
+    const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(removed)));
+    return texts.filter((text) => text !== undefined).map(fromJson);
   }
 
   /** @param {FileRecord} record */
   async function writeRecord(record) {
     const target = at(record, '.json');
-    await writeFile(`${target}.new`, toJson(record));
+    await writeFile(`${target}.new`, toJson(record), { mode });
     await rename(`${target}.new`, target);
+  }
+
+  /** Records that a program was writing when it was killed. */
+  async function sweep() {
+    for (const name of (await readdir(folder)).filter((found) => found.endsWith('.json.new'))) {
+      const file = path.join(folder, name);
+      const found = await stat(file).catch(removed);
+      if (found && Date.now() - found.mtimeMs > STALE_MS) await rm(file, { force: true });
+    }
   }
 
   /** @param {FileRecord} record @param {number} chunks that the record on disk must have */
@@ -63,7 +85,7 @@ export function openShelf(folder) {
 
   /** @param {string} file @param {FileRecord} record @param {number} index @param {Uint8Array} bytes */
   async function writeChunk(file, record, index, bytes) {
-    const handle = await open(file, index === 0 && !record.complete ? 'w' : 'r+');
+    const handle = await open(file, index === 0 && !record.complete ? 'w' : 'r+', mode);
     try {
       const { bytesWritten } = await handle.write(bytes, 0, bytes.length, chunkRange(record, index).start);
       if (bytesWritten < bytes.length) throw Object.assign(new Error('the disk is full'), { code: 'ENOSPC' });
@@ -87,6 +109,7 @@ export function openShelf(folder) {
     begin: (record) =>
       named(record.name, async () => {
         await mkdir(folder, { recursive: true });
+        await sweep();
         await remove(record.id);
         await writeRecord(record);
       }),

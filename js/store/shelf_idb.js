@@ -8,7 +8,6 @@ import { CllaError } from '../errors.js';
  * @typedef {import('./types.d.ts').Shelf} Shelf
  */
 
-const DATABASE = 'clla';
 const VERSION = 1;
 const FILES = 'files';
 const CHUNKS = 'chunks';
@@ -20,10 +19,10 @@ const result = (request) =>
     request.onerror = () => reject(request.error);
   });
 
-/** @returns {Promise<IDBDatabase>} */
-function openDatabase() {
+/** @param {string} name @returns {Promise<IDBDatabase>} */
+function openDatabase(name) {
   return new Promise((resolve, reject) => {
-    const request = indexedDB.open(DATABASE, VERSION);
+    const request = indexedDB.open(name, VERSION);
     request.onupgradeneeded = () => {
       request.result.createObjectStore(FILES, { keyPath: 'id' });
       request.result.createObjectStore(CHUNKS);
@@ -45,13 +44,13 @@ const chunkKey = ({ id, writer }, index) => [id, writer, index];
 /** @param {string} id all chunks of a file: an array comes after every string */
 const chunksOf = (id) => IDBKeyRange.bound([id], [id, []]);
 
-/** @returns {Shelf} */
-export function openShelf() {
+/** @param {string} [name] of the database @returns {Shelf} */
+export function openShelf(name = 'clla') {
   /** @type {Promise<IDBDatabase> | undefined} */
   let database;
 
   function opened() {
-    database ??= openDatabase().then((db) => {
+    database ??= openDatabase(name).then((db) => {
       const forget = () => (database = undefined);
       db.onversionchange = () => (db.close(), forget());
       db.onclose = forget;
@@ -101,7 +100,7 @@ export function openShelf() {
 
   return {
     get: (id) => transact('readonly', id, (files) => result(files.get(id))),
-    list: () => transact('readonly', 'the list of models', (files) => result(files.getAll())),
+    list: () => transact('readonly', 'the list of what is stored', (files) => result(files.getAll())),
 
     begin: (record) =>
       transact('readwrite', record.name, (files, chunks) => {

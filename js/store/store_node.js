@@ -1,4 +1,6 @@
-// store_node.js: the store of Node: a folder, $CLLA_CACHE/store, else $XDG_CACHE_HOME/clla/store or ~/.cache/clla/store.
+// store_node.js: the stores of Node are folders. Models can be had again, so theirs is a cache: $CLLA_CACHE/store, else
+// $XDG_CACHE_HOME/clla/store or ~/.cache/clla/store. Chats cannot: $CLLA_DATA/chats, else $XDG_DATA_HOME/clla/chats or
+// ~/.local/share/clla/chats, for their owner's eyes only.
 
 import { homedir } from 'node:os';
 import path from 'node:path';
@@ -13,6 +15,11 @@ export function storeFolder() {
   return path.join(cache, 'store');
 }
 
+export function chatFolder() {
+  const data = env.CLLA_DATA || path.join(env.XDG_DATA_HOME || path.join(homedir(), '.local', 'share'), 'clla');
+  return path.join(data, 'chats');
+}
+
 /** @type {import('./types.d.ts').Fetch} */
 const fetchHere = (url, headers, signal) =>
   followRedirects(
@@ -20,8 +27,8 @@ const fetchHere = (url, headers, signal) =>
     url,
   );
 
-/** @returns {import('./types.d.ts').Store} */
-export function openStore(folder = storeFolder()) {
-  const shelf = openShelf(folder);
-  return { shelf, locks: processLocks(folder), channel: recordChannel(shelf), fetch: fetchHere };
-}
+/** @param {string} folder @param {import('./types.d.ts').Shelf} shelf @returns {import('./types.d.ts').Store} */
+const storeIn = (folder, shelf) => ({ shelf, locks: processLocks(folder), channel: recordChannel(shelf), fetch: fetchHere });
+
+export const openStore = (folder = storeFolder()) => storeIn(folder, openShelf(folder));
+export const openChats = (folder = chatFolder()) => storeIn(folder, openShelf(folder, { fileOf: ({ id }) => `${id}.clla`, mode: 0o600 }));

@@ -1,4 +1,4 @@
-// store_web.js: the store of a page: IndexedDB.
+// store_web.js: the stores of a page, for models and for chats: a database each in IndexedDB.
 
 import { sha256In } from './hashing.js';
 import { openShelf } from './shelf_idb.js';
@@ -15,4 +15,7 @@ async function fetchHere(url, headers, signal) {
 }
 
 /** @returns {import('./types.d.ts').Store} */
-export const openStore = () => ({ shelf: openShelf(), locks: tabLocks(), channel: tabChannel, fetch: fetchHere });
+const openNamed = (/** @type {string} */ name) => ({ shelf: openShelf(name), locks: tabLocks(), channel: tabChannel, fetch: fetchHere });
+
+export const openStore = () => openNamed('clla');
+export const openChats = () => openNamed('clla chats');

@@ -23,6 +23,19 @@ export interface FileRecord {
   /** What tells whether the source is still the same. */
   validator: string | undefined;
   complete: boolean;
+  /** Of a saved chat only. */
+  chat?: ChatFacts;
+}
+
+/** What is told of a saved chat without opening it. */
+export interface ChatFacts {
+  /** The name of the model that wrote it. */
+  model: string;
+  messages: number;
+  /** When it was saved, in milliseconds. */
+  date: number;
+  /** Of the files of one name the one with the greatest counts. */
+  version: number;
 }
 
 /** A place that keeps files in chunks: IndexedDB (shelf_idb.js) or a folder (shelf_folder.js). */

@@ -2,7 +2,7 @@
 
 import { parentEndpoint } from '../endpoint_node.js';
 import { readParts } from '../source_node.js';
-import { openStore } from '../store/store_node.js';
+import { openChats, openStore } from '../store/store_node.js';
 import { serveCompute } from '../worker.js';
 
-serveCompute(parentEndpoint(), { readParts, openStore });
+serveCompute(parentEndpoint(), { readParts, openStore, openChats });

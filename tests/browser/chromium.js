@@ -17,14 +17,17 @@ const PLACES = [
 export const chromium = [process.env.CHROMIUM, ...PLACES].find((file) => file && existsSync(file));
 export const withoutChromium = chromium ? false : 'no Chromium: `apt-get install chromium` (Debian), or set CHROMIUM to the path of one';
 
-/** Start it. @param {string} [profile] default: an empty one */
-export async function startChromium(profile = mkdtempSync(path.join(tmpdir(), 'clla-chromium-'))) {
+/** Measure memory when asked, not within the next half minute. */
+export const MEASURE_NOW = '--enable-blink-features=ForceEagerMeasureMemory';
+
+/** Start it. @param {string} [profile] default: an empty one @param {string[]} [more] arguments */
+export async function startChromium(profile = mkdtempSync(path.join(tmpdir(), 'clla-chromium-')), more = []) {
   const root = process.getuid?.() === 0;
   const browser = await puppeteer.launch({
     executablePath: chromium,
     userDataDir: profile,
     protocolTimeout: 300_000,
-    args: [...(root ? ['--no-sandbox'] : []), '--disable-dev-shm-usage', '--disable-background-timer-throttling', '--disable-renderer-backgrounding'],
+    args: [...(root ? ['--no-sandbox'] : []), '--disable-dev-shm-usage', '--disable-background-timer-throttling', '--disable-renderer-backgrounding', ...more],
   });
   return {
     browser,

@@ -146,6 +146,21 @@ test('chat answers a prompt, a file, or each line of a pipe', () =>
     assert.deepEqual(replies[0].ids, replies[1].ids);
   }));
 
+test('chat drops the oldest messages when the context is full, and says so; --no-trim refuses instead', () => {
+  const args = ['chat', 'clla-4m-chat', '--temp', '0', '--max-tokens', '8', '--ignore-eos', '--ctx', '48'];
+  const input = 'Once upon a time\n'.repeat(6);
+  const trimmed = clla([...args, '--json'], { input });
+  assert.equal(trimmed.status, 0, trimmed.stderr);
+  assert.match(trimmed.stderr, /^\[the context is full: the oldest \d+ messages were dropped\]$/m);
+  const replies = trimmed.stdout.trimEnd().split('\n').map((line) => JSON.parse(line));
+  assert.equal(replies.length, 6);
+  const told = trimmed.stderr.match(/oldest/g)?.length;
+  assert.equal(replies.filter((reply) => reply.trimmed?.[0].content === 'Once upon a time').length, told);
+  const refused = clla([...args, '--no-trim'], { input });
+  assert.equal(refused.status, 4);
+  assert.match(refused.stderr, /the prompt has \d+ tokens, the context holds 48/);
+});
+
 test('chat --system reaches the model', { skip: withoutSmollm }, () => {
   const said = (/** @type {string[]} */ ...more) => cllaJson(['chat', String(smollm), '-p', 'Hello', '--max-tokens', '1', '--ctx', '512', ...more]);
   assert.ok(said().prompt_ids.length > said('--system', 'Be brief.').prompt_ids.length, 'it takes the place of the default one');
