@@ -26,7 +26,7 @@ const JS_LAYERS = [
   ['store/layout', 'store/hashing', 'store/patience', 'store/shelf_*', 'store/tabs', 'store/processes'],
   ['store/remote', 'store/local', 'store/sink', 'store/intake', 'store/reader', 'store/obtain'],
   ['store/store_*'],
-  ['generate', 'worker', 'template_worker', 'workers/*'],
+  ['generate', 'embed', 'worker', 'template_worker', 'workers/*'],
   ['platform_*', 'locate'],
   ['engine', 'model', 'models', 'runtime', 'chat', 'saved', 'template', 'prompt', 'reply'],
   ['index', 'index_web'],
