@@ -14,9 +14,9 @@ const CHUNK = 128; // tokens between two looks at the messages; src/clla.h's def
 /** Nothing is begun that cannot be ended. @param {number[][]} texts @param {number} context */
 function checkTexts(texts, context) {
   for (const [i, ids] of texts.entries()) {
-    if (ids.length === 0) throw new CllaError('BAD_ARGUMENT', `embed: text ${i} has no tokens`);
+    if (ids.length === 0) throw new CllaError('BAD_ARGUMENT', `embed: texts[${i}] has no tokens`);
     if (ids.length > context)
-      throw new CllaError('CONTEXT_FULL', `embed: text ${i} has ${ids.length} tokens, the context holds ${context}`);
+      throw new CllaError('CONTEXT_FULL', `embed: texts[${i}] has ${ids.length} tokens, the context holds ${context}`);
   }
 }
 

@@ -120,8 +120,8 @@ async function embed(runtime, info, texts, options) {
       'UNSUPPORTED_ARCHITECTURE',
       `embed: ${info.name} was trained for "${pooling}" pooling, which is not supported; pooling: "mean" and "last" are`,
     );
-  const empty = texts.findIndex((text, i) => checkText(`embed: text ${i}`, text) === '');
-  if (empty >= 0) throw new CllaError('BAD_ARGUMENT', `embed: text ${empty} is empty`);
+  const empty = texts.findIndex((text, i) => checkText(`embed: texts[${i}]`, text) === '');
+  if (empty >= 0) throw new CllaError('BAD_ARGUMENT', `embed: texts[${empty}] is empty`);
   if (texts.length === 0) return [];
   const flags = TOKENIZE.BOS_IF_WANTED | TOKENIZE.EOS_IF_WANTED;
   const ids = await runtime.tokenize(texts.map((text) => ({ text, flags })));

@@ -8,9 +8,9 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { fails, nodeMajor, root, smollm, withModel, withoutSmollm } from './helpers.js';
+import { clla, fails, inFolder, nodeMajor, root, smollm, tiny, withModel, withoutSmollm } from './helpers.js';
 
 const folder = path.join(root, 'tests/vectors');
 /** @typedef {{mean: number[], last: number[]}} Pooled */
@@ -233,6 +233,48 @@ test('alike texts are nearer than others', { skip: withoutSmollm }, () =>
     smollm,
   ));
 
+// ---- the command ---------------------------------------------------------------------------------------------------
+
+test('clla embed prints a line for each text, numbers or JSON', () =>
+  inFolder(async (folder) => {
+    const texts = ['Once upon a time', 'a dog'];
+    const expected = await withModel({}, (model) => model.embed(texts));
+    const near = (/** @type {number[][]} */ got, /** @type {Float32Array[]} */ wanted) => {
+      assert.equal(got.length, wanted.length);
+      for (const [i, vector] of wanted.entries()) assert.ok(apart(got[i], [...vector]) < 1e-7, `${i}`);
+    };
+    const numbers = (/** @type {string} */ stdout) => stdout.trimEnd().split('\n').map((line) => line.split(' ').map(Number));
+    const plain = clla(['embed', tiny, ...texts]);
+    assert.equal(plain.status, 0, plain.stderr);
+    near(numbers(plain.stdout), expected);
+    const file = path.join(folder, 'texts');
+    writeFileSync(file, `${texts.join('\n')}\n`);
+    assert.equal(clla(['embed', tiny, '--file', file]).stdout, plain.stdout);
+    const json = clla(['embed', tiny, '--json'], { input: texts.join('\r\n') }).stdout.trimEnd().split('\n').map((line) => JSON.parse(line));
+    assert.deepEqual(json.map(({ index }) => index), [0, 1]);
+    near(json.map(({ embedding }) => embedding), expected);
+    const own = clla(['embed', tiny, ...texts, '--pooling', 'last', '--no-normalize']);
+    near(numbers(own.stdout), await withModel({}, (model) => model.embed(texts, { pooling: 'last', normalize: false })));
+  }));
+
+test('clla embed refuses what it cannot do', () => {
+  /** @type {[number, RegExp, string[], string?][]} */
+  const wrong = [
+    [2, /embed needs texts, --file F or texts on stdin/, []],
+    [2, /texts\[1\] is empty/, [], 'a\n\nb\n'],
+    [2, /either texts or --file F/, ['a', '--file', '-']],
+    [2, /'--pooling <name>'.*mean, last/, ['a', '--pooling', 'cls']],
+    [4, /texts\[0\] has \d+ tokens, the context holds 8/, [LONG, '--ctx', '8']],
+  ];
+  for (const [status, sentence, args, input] of wrong) {
+    const made = clla(['embed', tiny, ...args], { input });
+    assert.equal(made.status, status, made.stderr);
+    assert.match(made.stderr, sentence);
+    assert.equal(made.stdout, '');
+  }
+  assert.ok(clla(['embed', '--help']).stdout.split('\n').every((line) => line.length <= 80));
+});
+
 // ---- stopping, and what is refused ---------------------------------------------------------------------------------
 
 test('a signal stops it between chunks, and nothing is left behind', () =>
@@ -256,10 +298,10 @@ test('what is wrong is refused by name, before any work', async () => {
       assert.rejects(model.embed(given, options), fails('BAD_ARGUMENT', sentence));
     let calls = 0;
     const onPrefill = () => void calls++;
-    await assert.rejects(model.embed(['a', LONG], { onPrefill }), fails('CONTEXT_FULL', /text 1 has \d+ tokens, the context holds 64/));
-    await refuses(['a', ''], { onPrefill }, /embed: text 1 is empty/);
-    await refuses('', {}, /embed: text 0 is empty/);
-    await refuses(['a', 5], {}, /embed: text 1: want a string, got 5/);
+    await assert.rejects(model.embed(['a', LONG], { onPrefill }), fails('CONTEXT_FULL', /texts\[1\] has \d+ tokens, the context holds 64/));
+    await refuses(['a', ''], { onPrefill }, /embed: texts\[1\] is empty/);
+    await refuses('', {}, /embed: texts\[0\] is empty/);
+    await refuses(['a', 5], {}, /embed: texts\[1\]: want a string, got 5/);
     await refuses(undefined, {}, /embed: text: want a string, got undefined/);
     await refuses('a', { pooling: 'cls' }, /pooling: want "mean" or "last", got "cls"/);
     await refuses('a', { normalise: true }, /has no option "normalise"; it has .*normalize/);
