@@ -131,7 +131,7 @@ function texts({ module, engine, check, number, bytes, ids, readText, writeIds }
 }
 
 /** Timelines of tokens. @param {Engine} engine */
-function sessions({ module, engine, check, number, numbers, bytes, readText, writeName, writeIds }) {
+function sessions({ module, memory, engine, check, number, numbers, bytes, readText, writeName, writeIds }) {
   return {
     /** @param {number} context @param {string} kv @param {number} [logitsMax] */
     sessionBytes(context, kv, logitsMax = 1) {
@@ -174,6 +174,18 @@ function sessions({ module, engine, check, number, numbers, bytes, readText, wri
     sessionEval(session, list) {
       writeIds(list);
       check(module._wasm_session_eval(engine, session, 0, list.length));
+    },
+
+    /**
+     * @param {number} session
+     * @param {ArrayLike<number>} list at most 128
+     * @returns their final hidden states, [list.length, width], valid until the next call
+     */
+    sessionStates(session, list) {
+      writeIds(list);
+      check(module._wasm_session_states(engine, session, 0, list.length));
+      const [at, width] = numbers(2);
+      return { states: new Float32Array(memory.buffer, at, list.length * width), width };
     },
 
     /**

@@ -18,6 +18,7 @@ import {
 } from './cli/arguments.js';
 import { chatCommand } from './cli/chat.js';
 import { completeCommand } from './cli/complete.js';
+import { embedCommand } from './cli/embed.js';
 import { inspectCommand, tokenizeCommand } from './cli/inspect.js';
 import { benchCommand, perplexityCommand } from './cli/measure.js';
 import { listCommand, pullCommand, removeCommand } from './cli/store.js';
@@ -55,24 +56,26 @@ Exit codes:
   2    the command line or an option is wrong
   3    a file cannot be read or fetched, is damaged or not supported
   4    it does not fit: a prompt into the context, a model into memory or disk
-  130  interrupted (Ctrl-C)`;
+  130  interrupted (Ctrl-C); 143, 129: ended by SIGTERM, SIGHUP`;
 
 const stopping = interrupts();
 
 /**
  * @param {string} usage @param {string} description
  * @param {Option[]} options
- * @param {(model: any, given: any, interrupts: typeof stopping) => Promise<void>} run
+ * @param {(model: any, given: any, interrupts: typeof stopping, more: any) => Promise<void>} run
  * @param {string} [what] the model may be
  */
 function command(usage, description, options, run, what = 'a GGUF file, its URL, or the name of a model that is here') {
-  const [name, argument] = usage.split(' ');
+  const [name, argument, more] = usage.split(' ');
   const made = new Command(name).description(description).addHelpText('after', EXIT_HELP);
   if (argument) made.argument(argument, what);
+  if (more) made.argument(more, 'what to work on (default: the lines of stdin)');
   for (const option of options) made.addOption(option);
-  return argument
-    ? made.action((model, given) => run(model, given, stopping))
-    : made.action((given) => run(undefined, given, stopping));
+  return made.action((...values) => {
+    const [model, texts] = values.slice(0, -2); // the options and the command come last
+    return run(model, values.at(-2), stopping, texts);
+  });
 }
 
 const program = new Command('clla')
@@ -103,6 +106,18 @@ const commands = [
     'go on writing from a text',
     [...PROMPT_OPTIONS, ...MODEL_OPTIONS, ...SAMPLING_OPTIONS, ...REPLY_OPTIONS, JSON_OPTION, TIMINGS_OPTION],
     completeCommand,
+  ),
+  command(
+    'embed <model> [texts...]',
+    'texts as vectors, a line each',
+    [
+      new Option('--file <path>', 'read texts from a file, a line each'),
+      new Option('--pooling <name>', "of hidden states (default: the model's own, else mean)").choices(['mean', 'last']),
+      new Option('--no-normalize', 'leave the vectors as long as they are, not 1'),
+      ...MODEL_OPTIONS,
+      new Option('--json', 'print a JSON object for each text'),
+    ],
+    embedCommand,
   ),
   command(
     'inspect <model>',

@@ -2,7 +2,7 @@
 
 import { CllaError } from './errors.js';
 import { COMPUTE, TOKENIZE } from './protocol.js';
-import { COMPLETE, LOAD, SCORE, TEXT, checkIds, checkOptions, checkText } from './options.js';
+import { COMPLETE, EMBED, LOAD, SCORE, TEXT, checkIds, checkOptions, checkText } from './options.js';
 import { startReply } from './reply.js';
 import { createChat, restoreChat } from './chat.js';
 
@@ -10,10 +10,17 @@ import { createChat, restoreChat } from './chat.js';
  * @typedef {import('./types.d.ts').Model} Model
  * @typedef {import('./types.d.ts').ModelInfo} ModelInfo
  * @typedef {import('./types.d.ts').CompleteOptions} CompleteOptions
+ * @typedef {import('./types.d.ts').EmbedOptions} EmbedOptions
  * @typedef {import('./types.d.ts').Loaded} Loaded
  * @typedef {import('./types.d.ts').Runtime} Runtime
  * @typedef {import('./types.d.ts').SessionFacts} SessionFacts
  */
+
+/** By the number that files have: `pooling_type`. What is not among them goes by its number. */
+const POOLING = [undefined, 'mean', 'cls', 'last', 'rank'];
+
+/** @param {number} [type] */
+const poolingOf = (type = 0) => (type < POOLING.length ? POOLING[type] : `type ${type}`);
 
 /**
  * @param {Loaded} loaded
@@ -41,6 +48,7 @@ function describe({ facts, build, session }) {
     window: info.window,
     types: info.types,
     tokenizer: { kind: info.tokenizer.kind, pre: info.tokenizer.pre, addsBos: info.tokenizer.wants_bos },
+    pooling: poolingOf(info.pooling_type),
     license: info.license,
     chatTemplate: info.chat_template,
     variant: build.variant,
@@ -99,6 +107,35 @@ async function score(runtime, ids, options) {
 }
 
 /**
+ * @param {Runtime} runtime
+ * @param {ModelInfo} info
+ * @param {readonly string[]} texts
+ * @param {EmbedOptions | undefined} options
+ * @returns {Promise<Float32Array[]>}
+ */
+async function embed(runtime, info, texts, options) {
+  const { signal, onPrefill, pooling = info.pooling ?? 'mean', normalize = true } = checkOptions('embed', options, EMBED);
+  if (pooling !== 'mean' && pooling !== 'last')
+    throw new CllaError(
+      'UNSUPPORTED_ARCHITECTURE',
+      `embed: ${info.name} was trained for "${pooling}" pooling, which is not supported; pooling: "mean" and "last" are`,
+    );
+  const empty = texts.findIndex((text, i) => checkText(`embed: texts[${i}]`, text) === '');
+  if (empty >= 0) throw new CllaError('BAD_ARGUMENT', `embed: texts[${empty}] is empty`);
+  if (texts.length === 0) return [];
+  const flags = TOKENIZE.BOS_IF_WANTED | TOKENIZE.EOS_IF_WANTED;
+  const ids = await runtime.tokenize(texts.map((text) => ({ text, flags })));
+  const own = await runtime.takeSession();
+  try {
+    const onEvent = (/** @type {any} */ { prefill }) => onPrefill?.(prefill);
+    const params = { session: own.session, texts: ids, pooling, normalize };
+    return await runtime.call(COMPUTE.EMBED, params, { signal, onEvent });
+  } finally {
+    await runtime.returnSession(own).catch(() => {}); // closed meanwhile: it is gone
+  }
+}
+
+/**
  * @param {import('./types.d.ts').SessionNumbers} n
  * @returns {import('./types.d.ts').SessionSize}
  */
@@ -121,9 +158,10 @@ export const runtimeOf = new WeakMap();
  * @returns {Model}
  */
 export function createModel(runtime, loaded) {
+  const info = describe(loaded);
   /** @type {Model} */
   const model = {
-    info: describe(loaded),
+    info,
 
     chat(options) {
       runtime.checkOpen();
@@ -144,6 +182,14 @@ export function createModel(runtime, loaded) {
       runtime.checkOpen();
       return score(runtime, ids, options);
     },
+
+    embed: /** @type {Model['embed']} */ (
+      async (/** @type {string | string[]} */ texts, /** @type {EmbedOptions | undefined} */ options) => {
+        runtime.checkOpen();
+        if (Array.isArray(texts)) return embed(runtime, info, texts, options);
+        return (await embed(runtime, info, [checkText('embed: text', texts)], options))[0];
+      }
+    ),
 
     async tokenize(text, options) {
       runtime.checkOpen();

@@ -146,6 +146,9 @@ export const TEXT = { bos: typed('boolean'), special: typed('boolean') };
 /** Of model.score(). */
 export const SCORE = { signal, onPrefill: typed('function') };
 
+/** Of model.embed(). */
+export const EMBED = { ...SCORE, pooling: word('mean', 'last'), normalize: typed('boolean') };
+
 /**
  * Check an options object; what is undefined stays away.
  * @param {string} what the call, for messages

@@ -44,6 +44,9 @@ export const COMPUTE = /** @type {const} */ ({
   /** { session, ids } -> Float32Array[ids.length - 1], log-probability of each id after the ones before it;
    *  cancellable; events { prefill }. */
   SCORE: 'score',
+  /** { session, texts: number[][], pooling, normalize } -> Float32Array[]: a vector for the ids of each text; cancellable;
+   *  events { prefill }, over all texts. */
+  EMBED: 'embed',
   /** {} -> { memoryBytes, usedBytes, peakBytes }: Wasm memory, allocated in it, the most that ever was. */
   MEMORY: 'memory',
 });
@@ -70,4 +73,4 @@ export const TEMPLATE = /** @type {const} */ ({
 });
 
 /** Flags of TOKENIZE, as in src/clla.h. */
-export const TOKENIZE = /** @type {const} */ ({ BOS: 1, SPECIAL: 2, BOS_IF_WANTED: 8 });
+export const TOKENIZE = /** @type {const} */ ({ BOS: 1, SPECIAL: 2, BOS_IF_WANTED: 8, EOS_IF_WANTED: 16 });

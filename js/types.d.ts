@@ -202,6 +202,17 @@ export interface CompleteOptions extends Omit<SendOptions, 'onTrim'> {
   special?: boolean;
 }
 
+export interface EmbedOptions {
+  signal?: AbortSignal;
+  /** Tokens that are evaluated, of all texts. */
+  onPrefill?: (progress: { done: number; total: number }) => void;
+  /** What becomes of the hidden states of a text's tokens: their mean, or the last one alone. Default: what the model's
+   *  file says (info.pooling), else "mean". */
+  pooling?: 'mean' | 'last';
+  /** Make every vector as long as 1, so that a dot product is a cosine. Default: true. */
+  normalize?: boolean;
+}
+
 export interface Timings {
   loadMs: number;
   /** Tokens of the prompt that had to be evaluated; the others were in the cache. */
@@ -316,6 +327,8 @@ export interface ModelInfo {
   window: number;
   types: Record<string, { tensors: number; bytes: number }>;
   tokenizer: { kind: string; pre: string | null; addsBos: boolean };
+  /** How the model was trained to make embeddings, where its file says so: "mean", "last", or what embed() refuses. */
+  pooling: string | undefined;
   license: string | null;
   chatTemplate: string | null;
   variant: 'simd' | 'simd-threads' | 'relaxed' | 'relaxed-threads';
@@ -361,6 +374,11 @@ export interface Model {
     ids: ArrayLike<number>,
     options?: Pick<SendOptions, 'signal' | 'onPrefill'>,
   ): Promise<Float32Array>;
+  /** What a text means, as a vector of `info.width` numbers: for a string one, for an array of strings one each (for none
+   *  none), the same as one by one. BOS and end tokens stand where the model wants them; control tokens are not read. An
+   *  empty text is refused, and so is one that is longer than the context (CONTEXT_FULL), before any work. */
+  embed(text: string, options?: EmbedOptions): Promise<Float32Array>;
+  embed(texts: readonly string[], options?: EmbedOptions): Promise<Float32Array[]>;
   /** No BOS and no control tokens unless asked. */
   tokenize(text: string, options?: { bos?: boolean; special?: boolean }): Promise<number[]>;
   detokenize(ids: ArrayLike<number>, options?: { special?: boolean }): Promise<string>;
@@ -497,6 +515,14 @@ export interface GenerateParams {
   stop: string[];
   ignoreEos: boolean;
   logprobs: number;
+}
+
+export interface EmbedParams {
+  session: number;
+  /** Ids of each. */
+  texts: number[][];
+  pooling: 'mean' | 'last';
+  normalize: boolean;
 }
 
 export interface Generated {

@@ -7,6 +7,7 @@ import { serve } from './rpc.js';
 import { bind } from './binding.js';
 import { chooseVariant, instantiate } from './wasm.js';
 import { generate, score } from './generate.js';
+import { embed } from './embed.js';
 import { obtain, useLock } from './store/obtain.js';
 import { keepChat, readChat } from './store/kept.js';
 import { blobOrigin } from './store/local.js';
@@ -255,6 +256,7 @@ const computeHandlers = ({ readParts }) => ({
 
   [COMPUTE.GENERATE]: (params, call) => generate(engine, params, call),
   [COMPUTE.SCORE]: (params, call) => score(engine, params, call),
+  [COMPUTE.EMBED]: (params, call) => embed(engine, params, call),
   [COMPUTE.MEMORY]: () => engine.memory(),
 });
 

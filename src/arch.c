@@ -179,6 +179,14 @@ static void read_latent(reader *r, hyper *h) {
     check_same(r, "attention.value_length", kv->rank);
 }
 
+/* Models made for embeddings only: some see what follows a token, too. */
+static void read_embedding(reader *r, hyper *h) {
+    h->pooling = u32_or(r, "pooling_type", 0);
+    if (!bool_or(r, "attention.causal", true) && r->status == CLLA_OK)
+        r->status = clla_fail(r->error, CLLA_UNSUPPORTED_ARCHITECTURE, "%s.attention.causal is false: attention in both "
+                              "directions is not supported", r->a->name);
+}
+
 static void read_sizes(reader *r, hyper *h) {
     h->layers = want_u32(r, "block_count");
     h->width = want_u32(r, "embedding_length");
@@ -290,6 +298,7 @@ clla_status hyper_read(const gguf *g, const arch *a, hyper *h, clla_error *error
     *h = (hyper){0};
     read_sizes(&r, h);
     read_rope(&r, h);
+    read_embedding(&r, h);
     if (r.status == CLLA_OK) r.status = check(h, a->name, error);
     h->kv.layers = h->layers, h->kv.heads = h->kv_heads, h->kv.key_dim = h->key_dim, h->kv.value_dim = h->value_dim;
     for (uint32_t i = 0; !a->latent && i < h->layers && i < KV_LAYERS_MAX; i++) h->kv.owner[i] = (uint16_t)i;

@@ -42,6 +42,7 @@ typedef struct hyper {
     bool own_frequencies;          /* each owner has rope frequencies of its own, in radians a position */
     bool latent_norm;              /* the latent is normed before it is stored */
     bool shared_up;                /* layers use their owner's up-projections, else each has its own */
+    uint32_t pooling;              /* pooling_type: how hidden states become an embedding; 0: the file does not say */
     kv_model kv;                   /* what a cache may keep */
 } hyper;
 
@@ -56,7 +57,7 @@ typedef struct hyper {
  *     attention.kv_sink_tokens            the first n tokens stay at 16 bits (0)
  *     rope.own_frequencies                (false) owners have a tensor rope_freqs: radians a position
  *     attention.kv_latent_norm (true), .kv_shared_up (false), .q_lora_rank (0), .scale (1 / sqrt(key_length_mla))
- * Values that this build cannot honour (experts, unknown rope scaling, heads that do not
+ * Values that this build cannot honour (experts, attention in both directions, unknown rope scaling, heads that do not
  * divide) are refused by name. */
 clla_status hyper_read(const gguf *g, const arch *a, hyper *h, clla_error *error);
 

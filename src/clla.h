@@ -70,19 +70,20 @@ void clla_loader_free(clla_loader *loader); /* give up; NULL is fine */
 void clla_model_free(clla_model *model); /* its sessions must be freed before; NULL is fine */
 
 /* Everything worth showing, as one JSON object: architecture, name, parameters, layers, width, heads, context,
- * vocabulary, bytes by type, tokenizer, chat template. Returns the whole length, writes at most capacity bytes. */
+ * vocabulary, pooling of embeddings, bytes by type, tokenizer, chat template. Returns the whole length, writes at most capacity bytes. */
 size_t clla_model_info(const clla_model *model, char *json, size_t capacity);
 
 uint32_t clla_model_vocabulary(const clla_model *model);
 uint32_t clla_model_context(const clla_model *model);      /* tokens the model was trained for */
+uint32_t clla_model_width(const clla_model *model);        /* channels of a hidden state */
 uint64_t clla_model_bytes(const clla_model *model);        /* memory that the weights take */
 
 /* ---- text --------------------------------------------------------------------------------------------------- */
 
-enum { CLLA_BOS = 1, CLLA_SPECIAL = 2, CLLA_BOS_IF_WANTED = 8 };
+enum { CLLA_BOS = 1, CLLA_SPECIAL = 2, CLLA_BOS_IF_WANTED = 8, CLLA_EOS_IF_WANTED = 16 };
 
 /* UTF-8 to ids: writes at most capacity ids, always the whole number in *count. CLLA_SPECIAL lets text spell control
- * tokens; leave it out for what a person typed. */
+ * tokens; leave it out for what a person typed. Some models want a token at the end of texts that are embedded. */
 clla_status clla_tokenize(const clla_model *model, const char *text, size_t size, unsigned flags, int32_t *ids,
                           size_t capacity, size_t *count, clla_error *error);
 bool clla_token_ends(const clla_model *model, int32_t id); /* generation stops at this token */
@@ -135,6 +136,12 @@ clla_status clla_session_eval(clla_session *session, const int32_t *ids, size_t 
  * vocabulary]. at_count is at most logits_max of the options; 0 computes no logits. */
 clla_status clla_session_eval_at(clla_session *session, const int32_t *ids, size_t count, const uint32_t *at,
                                  size_t at_count, const float **logits, clla_error *error);
+
+/* The same, with what the output weights would make logits of: *states: [count, width], the final hidden states of all
+ * count tokens, after the output norm, valid until the next call on this session. Their mean over a text, or the last of
+ * them, made as long as 1, is an embedding of the text. count is at most the chunk of the options (BAD_ARGUMENT). */
+clla_status clla_session_eval_states(clla_session *session, const int32_t *ids, size_t count, const float **states,
+                                     clla_error *error);
 
 uint32_t clla_session_context(const clla_session *session);           /* tokens it can hold */
 uint32_t clla_session_length(const clla_session *session);            /* tokens it holds */

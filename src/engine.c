@@ -16,6 +16,7 @@ const char *clla_version(void) { return "0.1.0"; }
 void clla_model_free(clla_model *model) { model_close(model); }
 uint32_t clla_model_vocabulary(const clla_model *model) { return tokenizer_size(model->tokenizer); }
 uint32_t clla_model_context(const clla_model *model) { return model->hyper.context; }
+uint32_t clla_model_width(const clla_model *model) { return model->hyper.width; }
 
 uint64_t clla_model_bytes(const clla_model *model) {
     uint64_t bytes = 0;
@@ -118,6 +119,7 @@ static void put_hyper(json *j, const hyper *h) {
         h->heads, h->kv_heads, h->key_dim, h->value_dim);
     put(j, ",\"ff_width\":%u,\"vocabulary\":%u,\"context\":%u,\"window\":%u", h->ff_width, h->vocabulary, h->context,
         h->window);
+    put(j, ",\"pooling_type\":%u", h->pooling);
     if (!h->kv.rank) return;
     put(j, ",\"latent\":{\"rank\":%u,\"rope_dim\":%u,\"owner\":[", h->kv.rank, h->kv.rope_dim);
     for (uint32_t i = 0; i < h->layers; i++) put(j, "%s%u", i ? "," : "", h->kv.owner[i]);
@@ -145,7 +147,8 @@ size_t clla_model_info(const clla_model *model, char *text, size_t capacity) {
 clla_status clla_tokenize(const clla_model *model, const char *text, size_t size, unsigned flags, int32_t *ids,
                           size_t capacity, size_t *count, clla_error *error) {
     bool bos = (flags & CLLA_BOS) || ((flags & CLLA_BOS_IF_WANTED) && tokenizer_wants_bos(model->tokenizer));
-    unsigned own = (bos ? TOKENIZE_BOS : 0u) | ((flags & CLLA_SPECIAL) ? TOKENIZE_SPECIAL : 0u);
+    bool eos = (flags & CLLA_EOS_IF_WANTED) && tokenizer_wants_eos(model->tokenizer);
+    unsigned own = (bos ? TOKENIZE_BOS : 0u) | (eos ? TOKENIZE_EOS : 0u) | ((flags & CLLA_SPECIAL) ? TOKENIZE_SPECIAL : 0u);
     return tokenizer_encode(model->tokenizer, text, size, own, ids, capacity, count, error);
 }
 

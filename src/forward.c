@@ -286,3 +286,9 @@ void forward_step(forward *f, kv_cache *cache, const int32_t *ids, uint32_t n, u
     }
     if (at_count) logits_of(&s, at, at_count);
 }
+
+const float *forward_states(forward *f, uint32_t n) {
+    tensor states = tensor_rows(f->h, n); /* the last layer is done with it */
+    ops_norm(&f->ops, states, tensor_rows(f->x, n), f->model->output_norm, f->model->hyper.norm_epsilon);
+    return states.data;
+}

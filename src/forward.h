@@ -45,4 +45,7 @@ void forward_layout(forward *f, const clla_model *m, const kv_shape *shape, uint
 void forward_step(forward *f, kv_cache *cache, const int32_t *ids, uint32_t n, uint32_t position, const uint32_t *at,
                   uint32_t at_count);
 
+/* The final hidden states of the n tokens of the last step, after the output norm: [n, width], valid until the next. */
+const float *forward_states(forward *f, uint32_t n);
+
 #endif

@@ -161,6 +161,16 @@ clla_status clla_session_eval(clla_session *session, const int32_t *ids, size_t 
     return clla_session_eval_at(session, ids, count, &last, 1, logits, error);
 }
 
+clla_status clla_session_eval_states(clla_session *session, const int32_t *ids, size_t count, const float **states,
+                                     clla_error *error) {
+    if (count > session->chunk)
+        return clla_fail(error, CLLA_BAD_ARGUMENT, "hidden states of %zu tokens: this session gives those of %u at a time "
+                         "(chunk)", count, session->chunk);
+    clla_status status = clla_session_eval_at(session, ids, count, NULL, 0, NULL, error);
+    if (status == CLLA_OK) *states = forward_states(&session->forward, (uint32_t)count);
+    return status;
+}
+
 /* ---- the timeline -------------------------------------------------------------------------------------------- */
 
 uint32_t clla_session_context(const clla_session *session) { return session->context; }

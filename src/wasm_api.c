@@ -268,6 +268,17 @@ CLLA_EXPORT int wasm_session_eval(wasm_engine *e, wasm_session *s, size_t begin,
     return (int)clla_session_eval(s->session, e->ids + begin, count, &s->logits, &e->error);
 }
 
+/* Append ids [begin, begin + count) of the buffer, at most the chunk of the session. numbers: the address of their final
+ * hidden states, [count, width] floats, and the width. */
+CLLA_EXPORT int wasm_session_states(wasm_engine *e, wasm_session *s, size_t begin, size_t count) {
+    const float *states = NULL;
+    s->logits = NULL;
+    const clla_status status = clla_session_eval_states(s->session, e->ids + begin, count, &states, &e->error);
+    e->numbers[0] = address(states);
+    e->numbers[1] = (double)clla_model_width(e->model);
+    return (int)status;
+}
+
 /* Append ids [begin, begin + count) of the buffer, which holds one more: bytes [count] floats become the natural-log
  * probability of the id that follows each of them. At most 32 at a time, and at most logits_max of the session. */
 CLLA_EXPORT int wasm_session_score(wasm_engine *e, wasm_session *s, size_t begin, size_t count) {

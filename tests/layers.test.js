@@ -26,7 +26,7 @@ const JS_LAYERS = [
   ['store/layout', 'store/hashing', 'store/patience', 'store/shelf_*', 'store/tabs', 'store/processes'],
   ['store/remote', 'store/local', 'store/sink', 'store/intake', 'store/reader', 'store/obtain', 'store/kept'],
   ['store/store_*'],
-  ['generate', 'worker', 'template_worker', 'workers/*'],
+  ['generate', 'embed', 'worker', 'template_worker', 'workers/*'],
   ['platform_*', 'locate'],
   ['engine', 'model', 'models', 'runtime', 'chat', 'chats', 'saved', 'template', 'prompt', 'reply', 'trim'],
   ['index', 'index_web'],

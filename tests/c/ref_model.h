@@ -119,11 +119,11 @@ static inline void ref_feed_forward(const clla_model *m, const layer *l, const d
     free(gate), free(up);
 }
 
-/* Logits of every position: [n][vocabulary]; the caller frees. */
-static inline double *ref_logits(const clla_model *m, const int32_t *ids, uint32_t n) {
+/* Final hidden states of every position, after the output norm: [n][width]; the caller frees. */
+static inline double *ref_states(const clla_model *m, const int32_t *ids, uint32_t n) {
     const hyper *h = &m->hyper;
     size_t w = h->width;
-    double *x = ref_alloc(n * w), *y = ref_alloc(n * w), *z = ref_alloc(n * w), *logits = ref_alloc((size_t)n * h->vocabulary);
+    double *x = ref_alloc(n * w), *y = ref_alloc(n * w), *z = ref_alloc(n * w);
     float *row = calloc(w, sizeof *row);
     for (uint32_t t = 0; t < n; t++) {
         matrix_row(&m->embedding, (uint32_t)ids[t], row);
@@ -140,11 +140,18 @@ static inline double *ref_logits(const clla_model *m, const int32_t *ids, uint32
             for (uint32_t c = 0; c < w; c++) x[t * w + c] += z[c];
         }
     }
-    for (uint32_t t = 0; t < n; t++) {
-        ref_norm(x + t * w, m->output_norm, h->width, (double)h->norm_epsilon, y);
-        ref_multiply(&m->output, NULL, y, logits + (size_t)t * h->vocabulary);
-    }
-    free(x), free(y), free(z), free(row);
+    for (uint32_t t = 0; t < n; t++) ref_norm(x + t * w, m->output_norm, h->width, (double)h->norm_epsilon, y + t * w);
+    free(x), free(z), free(row);
+    return y;
+}
+
+/* Logits of every position: [n][vocabulary]; the caller frees. */
+static inline double *ref_logits(const clla_model *m, const int32_t *ids, uint32_t n) {
+    const hyper *h = &m->hyper;
+    double *states = ref_states(m, ids, n), *logits = ref_alloc((size_t)n * h->vocabulary);
+    for (uint32_t t = 0; t < n; t++)
+        ref_multiply(&m->output, NULL, states + (size_t)t * h->width, logits + (size_t)t * h->vocabulary);
+    free(states);
     return logits;
 }
 

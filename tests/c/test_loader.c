@@ -378,6 +378,10 @@ static void test_unknown(void) {
     tiny_vocabulary(&writer);
     writer_put_counts(&writer);
     expect(CLLA_UNSUPPORTED_ARCHITECTURE, "mamba");
+    tiny_model(&writer, &(tiny_options){.type = TENSOR_Q4_0, .open = true});
+    writer_bool(&writer, "llama.attention.causal", false);
+    writer_end(&writer);
+    expect(CLLA_UNSUPPORTED_ARCHITECTURE, "llama.attention.causal is false");
     writer_open(&writer);
     writer_text(&writer, "general.architecture", "llama");
     writer_text(&writer, "tokenizer.ggml.model", "telepathy");

@@ -95,6 +95,24 @@ static void chosen_positions(void) {
     clla_session_free(s);
 }
 
+static void states_by_the_chunk(void) {
+    clla_session *s = open_session(&(clla_session_options){.context = 40, .chunk = 16});
+    clla_error error;
+    const float *states = NULL, *before = NULL;
+    CHECK(clla_session_eval_states(s, ids, 17, &states, &error) == CLLA_BAD_ARGUMENT, "more than a chunk");
+    CHECK(strstr(error.text, "17") && strstr(error.text, "16"), "%s", error.text);
+    CHECK(clla_session_eval_states(s, ids, 0, &states, &error) == CLLA_BAD_ARGUMENT, "no tokens");
+    CHECK(clla_session_length(s) == 0 && states == NULL, "a refused call did something");
+    for (int i = 0; i < 2; i++) CHECK(clla_session_eval_states(s, ids + 16 * i, 16, &states, NULL) == CLLA_OK, "states");
+    before = states;
+    CHECK(clla_session_eval_states(s, ids + 32, 9, &states, &error) == CLLA_CONTEXT_FULL, "%s", error.text);
+    CHECK(clla_session_length(s) == 32 && states == before, "a refused call did something");
+    float *expected = fresh_logits("f16", 40);
+    CHECK(close_to(eval(s, ids + 32, 8), expected), "the timeline does not go on after hidden states");
+    free(expected);
+    clla_session_free(s);
+}
+
 static void bad_calls_change_nothing(void) {
     clla_session *s = open_session(&(clla_session_options){.context = 30});
     clla_error error;
@@ -159,6 +177,8 @@ static void evaluation_does_not_allocate(void) {
     memory_fail_at(1);
     eval(s, ids, 30);
     eval(s, ids + 30, 1);
+    const float *states = NULL;
+    CHECK(clla_session_eval_states(s, ids + 31, 10, &states, NULL) == CLLA_OK, "states");
     memory_fail_at(0);
     CHECK(memory_in_use() == before, "it did");
     clla_session_free(s);
@@ -207,6 +227,7 @@ int main(void) {
     RUN("session: truncated and continued it gives the same logits", truncate_and_continue);
     RUN("session: forks are independent", forks_are_independent);
     RUN("session: logits of chosen positions, across chunks", chosen_positions);
+    RUN("session: hidden states come by the chunk, and the timeline goes on", states_by_the_chunk);
     RUN("session: a refused call changes nothing", bad_calls_change_nothing);
     RUN("session: options that are wrong are refused by name", refused_options);
     RUN("session: the bytes that are told are the bytes that are taken", told_bytes_are_taken_bytes);

@@ -193,7 +193,7 @@ test('help tells the commands, the options and the exit codes', () => {
   assert.equal(status, 0);
   for (const word of ['chat', 'complete', 'inspect', 'tokenize', 'perplexity', 'bench', 'Exit codes']) assert.match(stdout, new RegExp(word));
   const chat = clla(['chat', '--help']).stdout;
-  for (const word of ['--threads', '--ctx', '--kv', '--seed', '--temp', '--max-tokens', '--system', '--file', '--variant', '--json', '--timings', '130'])
+  for (const word of ['--threads', '--ctx', '--kv', '--seed', '--temp', '--max-tokens', '--system', '--file', '--variant', '--json', '--timings', '130', '143', '129'])
     assert.ok(chat.includes(word), word);
   assert.match(clla(['--version']).stdout, /^\d+\.\d+\.\d+\n$/);
   for (const text of [stdout, chat]) assert.ok(text.split('\n').every((line) => line.length <= 80));

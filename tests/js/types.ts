@@ -25,12 +25,14 @@ export async function use(path: string, signal: AbortSignal): Promise<string> {
   const saved: Blob = await chat.save({ signal });
   const restored: Chat = await model.restore(saved, { sampling: { temperature: 0 } });
   const scores: Float32Array = await model.score([1, 2, 3]);
+  const vector: Float32Array = await model.embed('a', { pooling: 'last', normalize: false, signal });
+  const vectors: Float32Array[] = await model.embed(['a', 'b']);
   const { cacheBytes, components, kv }: SessionSize = await model.sessionBytes({ context: 4096, kv: 'q4,sinks=4' });
   const size: number = cacheBytes - components.residual + kv.length;
   const owners: number[] | undefined = model.info.latent?.owner;
   await model.complete(await model.tokenize('a', { bos: true }), { logprobs: 3, sampling: { logitBias: { 5: -Infinity } } }).done;
   await model.close();
-  return [ids, reason, timings.ttftMs, likeliest, roles, again, edited, fork, restored, scores, size, owners, chat.usage.kvBytes].join();
+  return [ids, reason, timings.ttftMs, likeliest, roles, again, edited, fork, restored, scores, vector, vectors.length, size, owners, chat.usage.kvBytes].join();
 }
 
 export async function keep(file: File, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
@@ -63,6 +65,8 @@ export async function misuse(model: Model, chat: Chat) {
   const code: CllaErrorCode = 'OOPS';
   // @ts-expect-error a stream has to be named by an option, not by a second text
   await models.add(new Blob([]).stream(), 'name');
+  // @ts-expect-error not a pooling
+  await model.embed('a', { pooling: 'cls' });
   // @ts-expect-error a promise, not ids
   const ids: number[] = model.tokenize('a');
   return [code, ids];

@@ -84,8 +84,12 @@ def rotate(x, angles, magnitude, adjacent):
     return y
 
 
+def head_width(m):
+    return m.number("attention.key_length", m.number("embedding_length") // m.number("attention.head_count"))
+
+
 def rope_angles(m, n, layer, context):
-    d = m.number("attention.key_length")
+    d = head_width(m)
     base, scale, factors, magnitude = m.number("rope.freq_base", 10000.0), 1.0, 1.0, 1.0
     if m.number("rope.scaling.type") == "linear":
         scale = 1 / m.number("rope.scaling.factor")
@@ -105,7 +109,7 @@ def is_local(m, layer):
 
 
 def attention(m, x, layer, context):
-    n, d, heads = len(x), m.number("attention.key_length"), m.number("attention.head_count")
+    n, d, heads = len(x), head_width(m), m.number("attention.head_count")
     kv_heads, epsilon = m.number("attention.head_count_kv"), m.number("attention.layer_norm_rms_epsilon")
     name = f"blk.{layer}.attn_"
     if m.tensor(name + "qkv.weight") is not None:
@@ -138,8 +142,8 @@ def feed_forward(m, x, layer):
     return ((gelu if m.arch == "gemma3" and not m.number("silu") else silu)(gate) * up) @ m.tensor(name + "down.weight").T
 
 
-def log_probabilities(m, ids, context=1024):
-    """[n, vocabulary]: row i is the distribution of what follows ids[i]."""
+def hidden_states(m, ids, context=1024):
+    """[n, width], after the output norm."""
     epsilon = m.number("attention.layer_norm_rms_epsilon")
     x = m.tensor("token_embd.weight")[ids]
     if m.arch == "gemma3":
@@ -152,7 +156,12 @@ def log_probabilities(m, ids, context=1024):
             y = part(rms_norm(x, m.tensor(f"blk.{layer}.{before}.weight"), epsilon))
             post = m.tensor(f"blk.{layer}.{after}.weight")
             x = x + (y if post is None else rms_norm(y, post, epsilon))
-    x = rms_norm(x, m.tensor("output_norm.weight"), epsilon)
+    return rms_norm(x, m.tensor("output_norm.weight"), epsilon)
+
+
+def log_probabilities(m, ids, context=1024):
+    """[n, vocabulary]: row i is the distribution of what follows ids[i]."""
+    x = hidden_states(m, ids, context)
     logits = x @ m.tensor("output.weight", m.tensor("token_embd.weight")).T
     logits -= logits.max(axis=-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))

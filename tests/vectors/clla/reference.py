@@ -192,15 +192,19 @@ def feed_forward(m, layer, h):
     return (gate / (1 + np.exp(-gate)) * up) @ m.tensor(layer, 'ffn_down').T
 
 
-def run(m, ids):
-    """logits [n, vocabulary], {owner: Row}"""
-    embedding = m.tensors['token_embd.weight']
-    x, rows = embedding[ids], {}
+def run_hidden(m, ids):
+    """final hidden states [n, width], after the output norm; {owner: Row}"""
+    x, rows = m.tensors['token_embd.weight'][ids], {}
     for layer in range(m.layers):
         h = rms_norm(x, m.tensor(layer, 'attn_norm'), m.epsilon)
         if m.owner[layer] == layer:
             rows[layer] = Row(m, layer, h)
         x = x + attention(m, layer, h, rows[m.owner[layer]])
         x = x + feed_forward(m, layer, rms_norm(x, m.tensor(layer, 'ffn_norm'), m.epsilon))
-    x = rms_norm(x, m.tensors['output_norm.weight'], m.epsilon)
-    return x @ m.tensors.get('output.weight', embedding).T, rows
+    return rms_norm(x, m.tensors['output_norm.weight'], m.epsilon), rows
+
+
+def run(m, ids):
+    """logits [n, vocabulary], {owner: Row}"""
+    x, rows = run_hidden(m, ids)
+    return x @ m.tensors.get('output.weight', m.tensors['token_embd.weight']).T, rows
