@@ -53,7 +53,8 @@ export async function restoreChat(runtime, file, options) {
  * @param {{sampling?: import('./types.d.ts').CheckedSampling, trim?: boolean | number}} changes
  * @returns {Promise<Chat>}
  */
-export const openChat = async (runtime, name, signal, changes) => chatFrom(runtime, await openSession(runtime, name, signal), changes);
+export const openChat = async (runtime, name, signal, changes) =>
+  chatFrom(runtime, await openSession(runtime, name, signal), changes);
 
 /**
  * @param {Runtime} runtime
@@ -65,7 +66,8 @@ function chatFrom(runtime, { session, length, kv, cache, note }, { sampling, tri
   const { messages, template, seed, attempt } = note;
   runtime.renderer.prepare();
   const settings = { sampling: { ...note.sampling, seed, ...sampling }, template, trim };
-  return chatOver(runtime, settings, messages, { session: Promise.resolve(session), held: [...messages], attempt, kv, cache, length });
+  const from = { session: Promise.resolve(session), held: [...messages], attempt, kv, cache, length };
+  return chatOver(runtime, settings, messages, from);
 }
 
 /**
@@ -156,11 +158,13 @@ function chatOver(runtime, settings, entries, from = {}) {
     async function prompt() {
       const { trim } = settings;
       if (!trim) return promptOf(asked);
-      const { ids, kept, dropped } = await trimTurns(asked, { trim, maxTokens: checked.maxTokens, context: cache.contextSize }, promptOf);
+      const limits = { trim, maxTokens: checked.maxTokens, context: cache.contextSize };
+      const { ids, kept, dropped } = await trimTurns(asked, limits, promptOf);
       if (dropped.length === 0) return ids;
       asked = kept;
       trimmed = dropped.map(messageOf);
-      if (own.live) entries.splice(0, entries.length, ...kept);
+      if (!own.live) return ids;
+      entries.splice(0, entries.length, ...kept);
       checked.onTrim?.(trimmed.map(messageOf));
       return ids;
     }

@@ -99,7 +99,10 @@ const storeHandlers = ({ openStore }) => ({
 
 /** @param {Platform} platform */
 const chatHandlers = ({ openChats }) => ({
-  /** @param {{name: string, session: number, note: Uint8Array, chat: {model: string, messages: number}}} params @param {CallContext} call */
+  /**
+   * @param {{name: string, session: number, note: Uint8Array, chat: {model: string, messages: number}}} params
+   * @param {CallContext} call
+   */
   async [STORE.SAVE_CHAT]({ name, session, note, chat }, call) {
     const store = openChats();
     const { saver, size } = engine.saverCreate(session, note);

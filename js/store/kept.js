@@ -67,8 +67,8 @@ export const keepChat = ({ shelf, locks }, { name, size, chat }, pieces, signal)
         written += bytes.length;
       }
       const sha256 = await sink.end();
-      const version = 1 + Math.max(0, ...others.map(versionOf));
-      const done = { ...sink.record, size, sha256, hashState: undefined, complete: true, chat: { ...chat, version, date: Date.now() } };
+      const facts = { ...chat, version: 1 + Math.max(0, ...others.map(versionOf)), date: Date.now() };
+      const done = { ...sink.record, size, sha256, hashState: undefined, complete: true, chat: facts };
       await shelf.finish(done);
       await forget(shelf, others);
       return done;
@@ -111,6 +111,6 @@ export const removeChat = ({ shelf, locks }, name) =>
 
 /** @param {string} name @param {FileRecord[]} all */
 function notStored(name, all) {
-  const names = all.map((record) => record.name);
-  return new CllaError('NOT_STORED', `${name}: no chat of this name is saved here; ${names.length ? `there is ${names.join(', ')}` : 'none is'}`);
+  const there = all.length ? `there is ${all.map((record) => record.name).join(', ')}` : 'none is';
+  return new CllaError('NOT_STORED', `${name}: no chat of this name is saved here; ${there}`);
 }

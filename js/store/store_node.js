@@ -31,4 +31,5 @@ const fetchHere = (url, headers, signal) =>
 const storeIn = (folder, shelf) => ({ shelf, locks: processLocks(folder), channel: recordChannel(shelf), fetch: fetchHere });
 
 export const openStore = (folder = storeFolder()) => storeIn(folder, openShelf(folder));
-export const openChats = (folder = chatFolder()) => storeIn(folder, openShelf(folder, { fileOf: ({ id }) => `${id}.clla`, mode: 0o600 }));
+export const openChats = (folder = chatFolder()) =>
+  storeIn(folder, openShelf(folder, { fileOf: ({ id }) => `${id}.clla`, mode: 0o600 }));
