@@ -86,7 +86,7 @@ async function closeIn(tab) {
 
 const withoutProc = existsSync('/proc/self/status') ? false : 'no /proc: memory of other processes cannot be told';
 
-/** Memory of all renderers that is their own: Chromium's own measure leaves out a worker's Wasm memory. @returns {Promise<number>} */
+/** Memory that renderers have to themselves: Chromium's own measure leaves out a worker's Wasm memory. @returns {Promise<number>} */
 async function residentBytes() {
   const session = await chromium.browser.target().createCDPSession();
   const { processInfo } = await session.send('SystemInfo.getProcessInfo');
@@ -343,7 +343,12 @@ test('one signal stops every phase: download, store, load, prefill, decode, save
     }
     const own = await (await fetch(from)).blob();
     const storing = controllers();
-    ended.store = (await outcome(clla.models.add(own, { name: 'mine.gguf', signal: storing.signal, onProgress: storing.at('store') }))).code;
+    const slowly = async function* () {
+      for (let at = 0; at < own.size; at += 1 << 18, await new Promise((resolve) => setTimeout(resolve, 20)))
+        yield new Uint8Array(await own.slice(at, at + (1 << 18)).arrayBuffer());
+    };
+    const adding = { name: 'mine.gguf', signal: storing.signal, onProgress: storing.at('store') };
+    ended.store = (await outcome(clla.models.add(slowly(), adding))).code;
     const model = await clla.load(from, options);
     const chat = model.chat();
     const long = 'the dog ran and the cat sat '.repeat(300);
@@ -358,13 +363,13 @@ test('one signal stops every phase: download, store, load, prefill, decode, save
     ended.decode = (await reply.done).finishReason;
     const saving = controllers();
     const saved = outcome(chats.save('phases', chat, { signal: saving.signal }));
-    setTimeout(() => saving.stop.abort(), 2);
+    setTimeout(() => saving.stop.abort(), 0);
     ended.save = (await saved).code;
     ended.left = (await chats.list()).length;
     await chats.save('phases', chat);
     const opening = controllers();
     const opened = outcome(chats.open('phases', model, { signal: opening.signal }));
-    setTimeout(() => opening.stop.abort(), 2);
+    setTimeout(() => opening.stop.abort(), 0);
     ended.open = (await opened).code;
     ended.goesOn = (await chat.send('Hello', { maxTokens: 2, ignoreEos: true }).done).ids.length;
     await chats.remove('phases');
