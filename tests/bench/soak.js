@@ -3,9 +3,9 @@
 //   node tests/bench/soak.js [MODEL] [--turns 1000] [--reply 12] [--context 512]
 //
 // In an isolated page of Chromium; MODEL is a file, or the bundled model. Wasm: the engine's memory, and what is allocated in
-// it. JavaScript: measureUserAgentSpecificMemory, which collects rubbish first and leaves a worker's Wasm memory out. Process:
-// memory that the renderers have to themselves, rubbish that was not collected yet included (Linux). "computed" is the tokens of prompts that were evaluated, for each token
-// that was new (said, or of the template around it): a trim computes again what stays.
+// it. JavaScript: measureUserAgentSpecificMemory, which leaves rubbish and a worker's Wasm memory out. Process: memory that the
+// renderers have to themselves, rubbish that was not collected yet included (Linux). "computed/new": the tokens of prompts that
+// were evaluated, for each one that was new (said, or of the template around it): a trim computes again what stays.
 
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
