@@ -24,8 +24,8 @@ after(() => installed.remove());
 // ---- what it holds -------------------------------------------------------------------------------------------------
 
 const MODULES = [
-  'binding', 'chat', 'cli', 'endpoint_node', 'endpoint_web', 'engine', 'errors', 'generate', 'index', 'index_web', 'locate', 'model', 'models',
-  'options', 'parent_web', 'platform_node', 'platform_web', 'progress', 'prompt', 'protocol', 'reply', 'rpc', 'runtime', 'saved', 'source',
+  'binding', 'chat', 'cli', 'conversations', 'endpoint_node', 'endpoint_web', 'engine', 'errors', 'generate', 'index', 'index_web', 'locate', 'model', 'models',
+  'openai', 'options', 'parent_web', 'platform_node', 'platform_web', 'progress', 'prompt', 'protocol', 'reply', 'rpc', 'runtime', 'saved', 'source',
   'source_node', 'stops', 'template', 'template_worker', 'wasm', 'worker',
   ...['arguments', 'chat', 'chat_file', 'complete', 'inspect', 'measure', 'model', 'store', 'terminal'].map((name) => `cli/${name}`),
   ...['hashing', 'intake', 'layout', 'local', 'obtain', 'patience', 'processes', 'reader', 'remote', 'shelf_folder', 'shelf_idb', 'sink'].map((name) => `store/${name}`),
