@@ -148,7 +148,11 @@ async function decode(engine, { ignoreEos, logprobs }, { reply, topAt, limit, st
       break;
     }
     ids.push(step.id);
-    if (logprobs > 0) scores.push({ id: step.id, logprob: step.logprob, top: engine.replyTop(topAt, logprobs) });
+    if (logprobs > 0) {
+      const token = { id: step.id, logprob: step.logprob, top: engine.replyTop(topAt, logprobs) };
+      scores.push(token);
+      call.emit({ token });
+    }
     const shown = watch.push(step.text);
     show(shown.text);
     if (shown.stopped) {

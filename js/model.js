@@ -5,6 +5,7 @@ import { COMPUTE, TOKENIZE } from './protocol.js';
 import { COMPLETE, EMBED, LOAD, SCORE, TEXT, checkIds, checkOptions, checkText } from './options.js';
 import { startReply } from './reply.js';
 import { createChat, restoreChat } from './chat.js';
+import { createOpenai } from './openai.js';
 
 /**
  * @typedef {import('./types.d.ts').Model} Model
@@ -162,6 +163,7 @@ export function createModel(runtime, loaded) {
   /** @type {Model} */
   const model = {
     info,
+    openai: createOpenai(runtime, info.name),
 
     chat(options) {
       runtime.checkOpen();

@@ -149,6 +149,36 @@ export const SCORE = { signal, onPrefill: typed('function') };
 /** Of model.embed(). */
 export const EMBED = { ...SCORE, pooling: word('mean', 'last'), normalize: typed('boolean') };
 
+/** @type {Rule} */
+const anything = (value) => value; // checked where it is read
+
+/** @type {Rule} */
+function one(value, name) {
+  if (value === 1) return value;
+  throw refuse(name, '1', value);
+}
+
+/** Of openai.chat.completions.create(), and what stands beside them. */
+export const OPENAI = {
+  messages: anything,
+  model: typed('string'),
+  stream: typed('boolean'),
+  stream_options: (/** @type {any} */ value, /** @type {string} */ name) => checkOptions(name, value, { include_usage: typed('boolean') }),
+  max_tokens: integer(0, 2 ** 31 - 1),
+  max_completion_tokens: integer(0, 2 ** 31 - 1),
+  temperature: number(0, 2),
+  top_p: number(0, 1),
+  seed: integer(0, Number.MAX_SAFE_INTEGER),
+  stop: stopStrings,
+  logprobs: typed('boolean'),
+  top_logprobs: integer(0, 20),
+  frequency_penalty: number(-2, 2),
+  presence_penalty: number(-2, 2),
+  logit_bias: logitBias,
+  n: one,
+};
+export const OPENAI_REQUEST = { signal };
+
 /**
  * Check an options object; what is undefined stays away.
  * @param {string} what the call, for messages

@@ -3,13 +3,14 @@
 /**
  * Start `work` at once. It gets a signal and a function that shows text; what it returns is what `done` gives. Leaving
  * a loop over the reply stops the work, as `stop()` does; each loop sees the text from the start.
- * @param {(signal: AbortSignal, show: (text: string) => void) => Promise<import('./types.d.ts').ReplyResult>} work
+ * @template T
+ * @param {(signal: AbortSignal, show: (text: T) => void) => Promise<import('./types.d.ts').ReplyResult>} work
  * @param {AbortSignal} [signal] the caller's
- * @returns {import('./types.d.ts').Reply}
+ * @returns {import('./types.d.ts').ReplyOf<T>}
  */
 export function startReply(work, signal) {
   const controller = new AbortController();
-  /** @type {string[]} */
+  /** @type {T[]} */
   const pieces = [];
   let ended = false;
   /** @type {(() => void)[]} */

@@ -110,8 +110,9 @@ async function generate(worker, { prompt, session, options, signal, show }, load
     ignoreEos: options.ignoreEos ?? false,
     logprobs: options.logprobs ?? 0,
   };
-  /** @param {{text?: string, prefill?: {done: number, total: number}}} event */
-  const onEvent = ({ text, prefill }) => {
+  /** @param {{text?: string, token?: any, prefill?: {done: number, total: number}}} event */
+  const onEvent = ({ text, token, prefill }) => {
+    if (token) options.onToken?.(token);
     if (text !== undefined) show(text);
     if (prefill) options.onPrefill?.(prefill);
   };

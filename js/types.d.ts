@@ -251,6 +251,97 @@ export interface Reply extends AsyncIterable<string> {
   stop(): void;
 }
 
+// OpenAI's shapes, where this engine fills them; names and meanings are those of its documentation.
+
+export interface ChatCompletionMessageParam {
+  /** "developer" is another word for "system". */
+  role: 'system' | 'developer' | 'user' | 'assistant';
+  content: string | { type: 'text'; text: string }[];
+  refusal?: null;
+}
+
+export interface ChatCompletionCreateParams {
+  /** All of the conversation. What was computed of it for an earlier call is not computed again. */
+  messages: ChatCompletionMessageParam[];
+  /** If given: model.info.name. */
+  model?: string | null;
+  stream?: boolean | null;
+  stream_options?: { include_usage?: boolean } | null;
+  max_completion_tokens?: number | null;
+  /** The older name. */
+  max_tokens?: number | null;
+  /** Default: 1, as there; other calls of this package take the likeliest token. */
+  temperature?: number | null;
+  top_p?: number | null;
+  seed?: number | null;
+  stop?: string | string[] | null;
+  logprobs?: boolean | null;
+  top_logprobs?: number | null;
+  /** Over the last 64 tokens, as is presence_penalty. */
+  frequency_penalty?: number | null;
+  presence_penalty?: number | null;
+  logit_bias?: Record<string, number> | null;
+  n?: 1 | null;
+}
+
+export interface ChatCompletionTokenLogprob {
+  token: string;
+  logprob: number;
+  /** null: the token is part of a character. */
+  bytes: number[] | null;
+}
+
+export interface ChatCompletionLogprob extends ChatCompletionTokenLogprob {
+  top_logprobs: ChatCompletionTokenLogprob[];
+}
+
+export interface ChatCompletionUsage {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+  prompt_tokens_details: { cached_tokens: number };
+}
+
+export interface ChatCompletion {
+  id: string;
+  object: 'chat.completion';
+  created: number;
+  model: string;
+  choices: {
+    index: 0;
+    message: { role: 'assistant'; content: string; refusal: null };
+    logprobs: { content: ChatCompletionLogprob[]; refusal: null } | null;
+    finish_reason: 'stop' | 'length';
+  }[];
+  usage: ChatCompletionUsage;
+}
+
+export interface ChatCompletionChunk {
+  id: string;
+  object: 'chat.completion.chunk';
+  created: number;
+  model: string;
+  /** Empty in the last chunk with usage. */
+  choices: {
+    index: 0;
+    delta: { role?: 'assistant'; content?: string; refusal?: null };
+    logprobs: { content: ChatCompletionLogprob[]; refusal: null } | null;
+    finish_reason: 'stop' | 'length' | null;
+  }[];
+  usage?: ChatCompletionUsage | null;
+}
+
+/** Leaving the loop, the controller and the signal cancel; the loop ends then, without a finish_reason. */
+export interface ChatCompletionStream extends AsyncIterable<ChatCompletionChunk> {
+  controller: AbortController;
+}
+
+export interface ChatCompletions {
+  create(params: ChatCompletionCreateParams & { stream: true }, options?: { signal?: AbortSignal }): Promise<ChatCompletionStream>;
+  create(params: ChatCompletionCreateParams & { stream?: false | null }, options?: { signal?: AbortSignal }): Promise<ChatCompletion>;
+  create(params: ChatCompletionCreateParams, options?: { signal?: AbortSignal }): Promise<ChatCompletion | ChatCompletionStream>;
+}
+
 export interface ChatOptions {
   system?: string;
   sampling?: Sampling;
@@ -369,6 +460,8 @@ export interface Model {
   restore(file: ModelSource, options?: RestoreOptions): Promise<Chat>;
   /** Go on writing from a text or from ids. */
   complete(prompt: string | ArrayLike<number>, options?: CompleteOptions): Reply;
+  /** OpenAI's library, as far as this goes: n is 1, and there are no tools. */
+  readonly openai: { chat: { completions: ChatCompletions } };
   /** Log-probability of each id but the first, given those before it. */
   score(
     ids: ArrayLike<number>,
@@ -584,10 +677,18 @@ export interface Runtime {
 export interface GenerateRequest {
   prompt(): Promise<number[]>;
   session(): Promise<SessionFacts>;
-  options: Omit<SendOptions, 'sampling' | 'stop'> & { sampling: CheckedSampling; stop?: string[] };
+  options: Omit<SendOptions, 'sampling' | 'stop'> & {
+    sampling: CheckedSampling;
+    stop?: string[];
+    /** With logprobs: each token before its text is shown. */
+    onToken?: (token: TokenLogprob & { top: TokenLogprob[] }) => void;
+  };
   signal: AbortSignal;
   show(text: string): void;
 }
+
+/** A reply that shows other things than text. */
+export type ReplyOf<T> = Omit<Reply, typeof Symbol.asyncIterator> & AsyncIterable<T>;
 
 /** A message of a chat; a reply that the model wrote keeps its ids. */
 export interface ChatEntry extends Message {

@@ -28,7 +28,7 @@ const JS_LAYERS = [
   ['store/store_*'],
   ['generate', 'embed', 'worker', 'template_worker', 'workers/*'],
   ['platform_*', 'locate'],
-  ['engine', 'model', 'models', 'runtime', 'chat', 'chats', 'saved', 'template', 'prompt', 'reply', 'trim'],
+  ['engine', 'model', 'models', 'runtime', 'chat', 'chats', 'saved', 'template', 'prompt', 'reply', 'trim', 'conversations', 'openai'],
   ['index', 'index_web'],
   ['cli', 'cli/*'],
 ];

@@ -23,17 +23,10 @@ after(() => installed.remove());
 
 // ---- what it holds -------------------------------------------------------------------------------------------------
 
-const MODULES = [
-  'binding', 'chat', 'cli', 'endpoint_node', 'endpoint_web', 'engine', 'errors', 'generate', 'index', 'index_web', 'locate', 'model', 'models',
-  'options', 'parent_web', 'platform_node', 'platform_web', 'progress', 'prompt', 'protocol', 'reply', 'rpc', 'runtime', 'saved', 'source',
-  'source_node', 'stops', 'template', 'template_worker', 'wasm', 'worker',
-  ...['arguments', 'chat', 'chat_file', 'complete', 'inspect', 'measure', 'model', 'store', 'terminal'].map((name) => `cli/${name}`),
-  ...['hashing', 'intake', 'layout', 'local', 'obtain', 'patience', 'processes', 'reader', 'remote', 'shelf_folder', 'shelf_idb', 'sink'].map((name) => `store/${name}`),
-  ...['store_node', 'store_web', 'tabs'].map((name) => `store/${name}`),
-  ...['hash-wasm', 'jinja'].map((name) => `vendor/${name}`),
-  ...['clla-simd', 'clla-simd-threads'].map((name) => `wasm/${name}`),
-  ...['compute_node', 'compute_web', 'template_node', 'template_web'].map((name) => `workers/${name}`),
-];
+/** Our own: layers.test.js has each of them in its list. And two that are made while building, of each kind. */
+const MODULES = ['', 'cli/', 'store/', 'workers/']
+  .flatMap((folder) => readdirSync(path.join(root, 'js', folder)).filter((name) => name.endsWith('.js')).map((name) => folder + name.slice(0, -3)))
+  .concat('vendor/hash-wasm', 'vendor/jinja', 'wasm/clla-simd', 'wasm/clla-simd-threads');
 const WASM = ['simd', 'simd-threads', 'relaxed', 'relaxed-threads'].map((name) => `js/wasm/clla-${name}.wasm`);
 const MODELS = [
   'README.md', 'catalogue.json', 'clla-4m-chat.LICENSE', 'clla-4m-chat.attribution.tsv', 'clla-4m-chat.gguf',
@@ -44,7 +37,7 @@ const CONTENTS = [
 ];
 
 /** In bytes; gzip -9 where it says so. */
-const BUDGET = { tarball: 6_400_000, unpacked: 8_400_000, withoutModels: 2_300_000, jsGzip: 110_000, wasmGzip: 140_000 };
+const BUDGET = { tarball: 6_400_000, unpacked: 8_400_000, withoutModels: 2_300_000, jsGzip: 120_000, wasmGzip: 140_000 };
 
 test('the tarball holds what users need and nothing else', () => {
   assert.deepEqual(installed.files.map((file) => file.path).sort(), CONTENTS.sort());

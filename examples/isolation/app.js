@@ -27,7 +27,8 @@ form.addEventListener('submit', async (event) => {
   const { text } = Object.fromEntries(new FormData(form));
   form.reset();
   send.disabled = true; // one reply at a time
-  talk.textContent += `\n\n${text}\n`;
+  talk.textContent += `${text}\n`;
   for await (const piece of chat.send(text)) talk.textContent += piece;
+  talk.textContent += '\n\n';
   send.disabled = false;
 });

@@ -1,10 +1,10 @@
-// app.js: a chat that goes on after the page was closed. What is kept is a file, chat.save(): the messages, and the cache of
-// what was computed of them, so that nothing is read a second time. Here the browser's Cache keeps it.
+// app.js: a chat that goes on after the page was closed. It is kept in IndexedDB under a name: the messages, and the cache of
+// what was computed of them, so that nothing is read a second time.
 
-import { load } from './node_modules/clla/js/index_web.js';
+import { chats, load } from './node_modules/clla/js/index_web.js';
 
 const [talk, form, send, state] = ['#talk', 'form', 'button', '#state'].map((name) => document.querySelector(name));
-const kept = await caches.open('chats');
+const NAME = 'last';
 
 function says(role, content) {
   const [name, text] = ['b', 'span'].map((tag) => document.createElement(tag));
@@ -15,10 +15,10 @@ function says(role, content) {
 }
 
 const model = await load('clla-4m-chat');
-const file = await (await kept.match('/chat'))?.blob();
-const chat = file ? await model.restore(file) : model.chat({ sampling: { repetitionPenalty: 1.1 } });
+const known = (await chats.list()).some(({ name }) => name === NAME);
+const chat = known ? await chats.open(NAME, model) : model.chat({ sampling: { repetitionPenalty: 1.1 } });
 for (const { role, content } of chat.messages) says(role, content);
-state.textContent = file ? `reopened: ${chat.usage.contextUsed} tokens, none of them read again` : 'a new chat';
+state.textContent = known ? `reopened: ${chat.usage.contextUsed} tokens, none of them read again` : 'a new chat';
 send.disabled = false;
 
 form.addEventListener('submit', async (event) => {
@@ -31,12 +31,12 @@ form.addEventListener('submit', async (event) => {
   const reply = chat.send(text);
   for await (const piece of reply) answer.textContent += piece;
   const { usage, timings } = await reply.done;
-  await kept.put('/chat', new Response(await chat.save()));
+  await chats.save(NAME, chat);
   state.textContent = `saved; ${usage.cachedTokens} tokens were there already, ${timings.promptN} were read`;
   send.disabled = false;
 });
 
 document.querySelector('#forget').addEventListener('click', async () => {
-  await kept.delete('/chat');
+  await chats.remove(NAME).catch(() => {}); // nothing was said yet
   location.reload();
 });

@@ -1,7 +1,7 @@
 // installed.js: the package, packed and installed into a folder of its own, as a user's program finds it.
 
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -28,8 +28,9 @@ export async function installPackage() {
     /** A copy of an example, with the package installed for it. @param {string} name @returns {string} its folder */
     example(name) {
       const copy = path.join(folder, name);
+      if (existsSync(copy)) return copy;
       cpSync(path.join(root, 'examples', name), copy, { recursive: true, filter: (file) => !/node_modules|dist$/.test(path.relative(root, file)) });
-      symlinkSync(path.join(folder, 'node_modules'), path.join(copy, 'node_modules'));
+      cpSync(path.join(folder, 'node_modules'), path.join(copy, 'node_modules'), { recursive: true, verbatimSymlinks: true });
       return copy;
     },
     remove: () => rmSync(folder, { recursive: true, force: true }),

@@ -2,7 +2,7 @@
 // with @ts-expect-error is a mistake that the types must catch.
 
 import { CllaError, load, models } from 'clla';
-import type { Chat, CllaErrorCode, LoadProgress, Model, Reply, ReplyResult, SessionSize, StoreUsage, StoredModel } from 'clla';
+import type { Chat, ChatCompletion, CllaErrorCode, LoadProgress, Model, Reply, ReplyResult, SessionSize, StoreUsage, StoredModel } from 'clla';
 
 export async function use(path: string, signal: AbortSignal): Promise<string> {
   const onProgress = ({ phase, loaded, total, secondsLeft }: LoadProgress) => `${phase} ${loaded}/${total ?? '?'} ${secondsLeft ?? ''}`;
@@ -33,6 +33,17 @@ export async function use(path: string, signal: AbortSignal): Promise<string> {
   await model.complete(await model.tokenize('a', { bos: true }), { logprobs: 3, sampling: { logitBias: { 5: -Infinity } } }).done;
   await model.close();
   return [ids, reason, timings.ttftMs, likeliest, roles, again, edited, fork, restored, scores, vector, vectors.length, size, owners, chat.usage.kvBytes].join();
+}
+
+export async function asOpenai({ openai }: Model, signal: AbortSignal): Promise<string> {
+  const completion: ChatCompletion = await openai.chat.completions.create({ messages: [{ role: 'user', content: 'Why?' }], n: 1 }, { signal });
+  const stream = await openai.chat.completions.create({ messages: [completion.choices[0]!.message], stream: true });
+  const texts: string[] = [];
+  for await (const chunk of stream) texts.push(chunk.choices[0]?.delta.content ?? '');
+  stream.controller.abort();
+  // @ts-expect-error one reply at a time
+  await openai.chat.completions.create({ messages: [], n: 2 });
+  return texts.join('') + completion.usage.total_tokens;
 }
 
 export async function keep(file: File, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> {
