@@ -180,6 +180,19 @@ function explain(error) {
 }
 
 /**
+ * The line editor; undefined where the terminal was closed just now.
+ * @param {string[]} history @param {AbortSignal} signal
+ */
+function openEditor(history, signal) {
+  try {
+    return createInterface({ input: process.stdin, output: process.stdout, history, historySize: 200, signal });
+  } catch (error) {
+    if (/** @type {any} */ (error).code === 'EIO') return undefined;
+    throw error;
+  }
+}
+
+/**
  * One line from the terminal; undefined at its end. The line editor lives only as long as the question, so that Ctrl-C
  * is a signal while a reply is being written; here it is the end, too.
  * @param {string[]} history
@@ -188,9 +201,11 @@ function explain(error) {
  * @returns {Promise<string | undefined>}
  */
 function question(history, onInterrupt, signal) {
-  const editor = createInterface({ input: process.stdin, output: process.stdout, history, historySize: 200, signal });
+  const editor = openEditor(history, signal);
   return new Promise((resolve) => {
+    if (!editor) return resolve(undefined);
     let answered = false;
+    editor.on('error', () => (process.stdin.destroy(), resolve(undefined))); // the terminal is closed: nothing to reset
     editor.on('SIGINT', () => (onInterrupt(), editor.close()));
     editor.on('history', (lines) => history.splice(0, history.length, ...lines));
     editor.on('close', () => answered || (process.stdout.write('\n'), resolve(undefined)));
