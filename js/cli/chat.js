@@ -36,16 +36,18 @@ export async function chatCommand(name, given, interrupts) {
   const file = given.resume === undefined ? undefined : await openChatFile(given);
   const said = given.prompt ?? given.file; // else a person, or a pipe line by line
   const message = said === undefined ? undefined : await givenPrompt(given);
-  await withModel(path, loadOptions(given), interrupts, async (model) => {
+  const run = () => withModel(path, loadOptions(given), interrupts, async (model) => {
     const start = () => model.chat({ system: given.system, sampling: samplingOptions(given, DEFAULTS), trim: given.trim });
     const saved = await interrupts.during(async (signal) => file?.resume(model, signal));
     const talk = conversation(saved ?? start(), given, interrupts, start);
-    const work = () => {
+    const work = async () => {
+      if (interrupts.leaving.aborted) return;
       if (message !== undefined) return talk.say(message);
       return process.stdin.isTTY ? interactive(model.info, description, talk, interrupts) : lines(talk, interrupts);
     };
-    await (file ? interrupts.held(() => saveAfter(work, () => file.save(talk.chat()))) : work());
+    await (file ? saveAfter(work, () => file.save(talk.chat())) : work());
   });
+  await (file ? interrupts.held(() => file.alone(run)) : run());
 }
 
 /** @param {() => Promise<void>} work @param {() => Promise<void>} save whether it fails or not */
@@ -64,7 +66,6 @@ async function saveAfter(work, save) {
  * @param {ReturnType<typeof conversation>} talk @param {Interrupts} interrupts
  */
 async function lines(talk, { state, leaving }) {
-  if (leaving.aborted) return;
   const input = createInterface({ input: process.stdin, signal: leaving });
   for await (const line of input) {
     if (leaving.aborted || !(await talk.take(line))) break;

@@ -3,7 +3,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { inFolder, root, tiny, withModel } from './helpers.js';
 
@@ -35,6 +35,40 @@ test('a chat that is resumed goes on as one that never stopped, and evaluates on
     assert.deepEqual(parts.map(({ prompt_ids }) => prompt_ids), whole.map(({ prompt_ids }) => prompt_ids));
     assert.ok(parts[2].timings.prompt_n < parts[2].prompt_ids.length / 2, `${parts[2].timings.prompt_n} tokens were evaluated`);
     assert.deepEqual(readdirSync(folder), ['chat.clla'], 'nothing else is left');
+  }));
+
+test('two programs cannot go on with one file at the same time', () =>
+  inFolder(async (folder) => {
+    const file = path.join(folder, 'chat.clla');
+    const first = spawn(process.execPath, [cli, ...CHAT, '--json', '--resume', file], { stdio: ['pipe', 'pipe', 'inherit'] });
+    first.stdin.write(`${SAID[0]}\n`);
+    await new Promise((resolve) => first.stdout.once('data', resolve));
+    const link = path.join(folder, 'link');
+    symlinkSync(file, link);
+    for (const name of [file, link]) {
+      const second = clla([...CHAT, '--resume', name], 'Hello\n');
+      assert.equal(second.status, 3, second.stderr);
+      assert.equal(second.stderr, `clla: ${name} is in use: another program is going on with this chat\n`);
+      assert.equal(second.stdout, '');
+    }
+    unlinkSync(link);
+    const ended = new Promise((resolve) => first.on('exit', resolve));
+    first.stdin.end();
+    assert.equal(await ended, 0);
+    assert.equal((await savedMessages(file)).length, 2);
+  }));
+
+test('a program that was killed does not keep its file from others', () =>
+  inFolder(async (folder) => {
+    const file = path.join(folder, 'chat.clla');
+    const first = spawn(process.execPath, [cli, ...CHAT, '--json', '--resume', file], { stdio: ['pipe', 'pipe', 'inherit'] });
+    first.stdin.write(`${SAID[0]}\n`);
+    await new Promise((resolve) => first.stdout.once('data', resolve));
+    const ended = new Promise((resolve) => first.on('exit', resolve));
+    first.kill('SIGKILL');
+    await ended;
+    replies([SAID[0]], '--resume', file);
+    assert.equal((await savedMessages(file)).length, 2);
   }));
 
 test('/clear, sampling and -p work on a resumed chat', () =>
