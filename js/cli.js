@@ -188,7 +188,9 @@ function report(error) {
   return EXIT_CODES[error.code] ?? 1;
 }
 
-process.stdout.on('error', (error) => process.exit(/** @type {any} */ (error).code === 'EPIPE' ? 0 : 1)); // the reader left
+/** The reader left; the terminal was closed. @type {Record<string, number>} */
+const GONE = { EPIPE: 0, EIO: 129 };
+process.stdout.on('error', (error) => process.exit(GONE[/** @type {any} */ (error).code] ?? 1));
 
 try {
   await program.parseAsync();

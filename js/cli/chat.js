@@ -36,16 +36,18 @@ export async function chatCommand(name, given, interrupts) {
   const file = given.resume === undefined ? undefined : await openChatFile(given);
   const said = given.prompt ?? given.file; // else a person, or a pipe line by line
   const message = said === undefined ? undefined : await givenPrompt(given);
-  await withModel(path, loadOptions(given), interrupts, async (model) => {
+  const run = () => withModel(path, loadOptions(given), interrupts, async (model) => {
     const start = () => model.chat({ system: given.system, sampling: samplingOptions(given, DEFAULTS), trim: given.trim });
     const saved = await interrupts.during(async (signal) => file?.resume(model, signal));
     const talk = conversation(saved ?? start(), given, interrupts, start);
-    const work = () => {
+    const work = async () => {
+      if (interrupts.leaving.aborted) return;
       if (message !== undefined) return talk.say(message);
       return process.stdin.isTTY ? interactive(model.info, description, talk, interrupts) : lines(talk, interrupts);
     };
-    await (file ? interrupts.held(() => saveAfter(work, () => file.save(talk.chat()))) : work());
+    await (file ? saveAfter(work, () => file.save(talk.chat())) : work());
   });
+  await (file ? interrupts.held(() => file.alone(run)) : run());
 }
 
 /** @param {() => Promise<void>} work @param {() => Promise<void>} save whether it fails or not */
@@ -64,7 +66,6 @@ async function saveAfter(work, save) {
  * @param {ReturnType<typeof conversation>} talk @param {Interrupts} interrupts
  */
 async function lines(talk, { state, leaving }) {
-  if (leaving.aborted) return;
   const input = createInterface({ input: process.stdin, signal: leaving });
   for await (const line of input) {
     if (leaving.aborted || !(await talk.take(line))) break;
@@ -180,6 +181,19 @@ function explain(error) {
 }
 
 /**
+ * The line editor; undefined where the terminal was closed just now.
+ * @param {string[]} history @param {AbortSignal} signal
+ */
+function openEditor(history, signal) {
+  try {
+    return createInterface({ input: process.stdin, output: process.stdout, history, historySize: 200, signal });
+  } catch (error) {
+    if (/** @type {any} */ (error).code === 'EIO') return undefined;
+    throw error;
+  }
+}
+
+/**
  * One line from the terminal; undefined at its end. The line editor lives only as long as the question, so that Ctrl-C
  * is a signal while a reply is being written; here it is the end, too.
  * @param {string[]} history
@@ -188,9 +202,11 @@ function explain(error) {
  * @returns {Promise<string | undefined>}
  */
 function question(history, onInterrupt, signal) {
-  const editor = createInterface({ input: process.stdin, output: process.stdout, history, historySize: 200, signal });
+  const editor = openEditor(history, signal);
   return new Promise((resolve) => {
+    if (!editor) return resolve(undefined);
     let answered = false;
+    editor.on('error', () => (process.stdin.destroy(), resolve(undefined))); // the terminal is closed: nothing to reset
     editor.on('SIGINT', () => (onInterrupt(), editor.close()));
     editor.on('history', (lines) => history.splice(0, history.length, ...lines));
     editor.on('close', () => answered || (process.stdout.write('\n'), resolve(undefined)));

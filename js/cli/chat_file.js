@@ -5,6 +5,7 @@ import { closeSync, openSync, unlinkSync } from 'node:fs';
 import { access, constants, open, readlink, realpath, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { CllaError } from '../index.js';
+import { processLocks } from '../store/processes.js';
 import { samplingOptions } from './arguments.js';
 
 /**
@@ -16,8 +17,10 @@ import { samplingOptions } from './arguments.js';
 const PRIVATE = 0o600; // a conversation is for its owner's eyes
 
 /** @param {string} file @param {unknown} error */
-const cannotSave = (file, error) =>
-  new CllaError('NOT_READABLE', `the chat cannot be saved to ${file || '""'}: ${error instanceof Error ? error.message : error}`, { cause: error });
+function cannotSave(file, error) {
+  const why = error instanceof Error ? error.message : error;
+  return new CllaError('NOT_READABLE', `the chat cannot be saved to ${file || '""'}: ${why}`, { cause: error });
+}
 
 /** What a failure leaves where a file is missing; any other failure stays one. @param {any} error */
 function missing(error) {
@@ -42,7 +45,7 @@ async function behindLinks(file) {
 const unfinishedOf = (target) => `${target}.${process.pid}.tmp`;
 
 /**
- * Whether `target` can be written and is a file that is there; what cannot be throws.
+ * Whether `target` can be written, be it there or not; what cannot be throws.
  * @param {string} target
  */
 async function checkTarget(target) {
@@ -53,7 +56,6 @@ async function checkTarget(target) {
   await rm(unfinished, { force: true }); // of a program that was killed; numbers of processes come again
   closeSync(openSync(unfinished, 'wx', PRIVATE));
   unlinkSync(unfinished); // at once: no signal comes between
-  return found !== undefined;
 }
 
 /**
@@ -90,7 +92,10 @@ export async function openChatFile(given) {
   const refuse = (/** @type {unknown} */ error) => Promise.reject(cannotSave(file, error));
   if (file === '') return refuse('it has no name');
   const target = await behindLinks(file).catch(refuse);
-  const exists = await checkTarget(target).catch(refuse);
+  await checkTarget(target).catch(refuse);
+  const inUse = () => {
+    throw new CllaError('IN_USE', `${file} is in use: another program is going on with this chat`);
+  };
 
   /** @param {Chat} chat What the command line says must be what the file has. */
   function checkSystem(chat) {
@@ -103,11 +108,17 @@ export async function openChatFile(given) {
 
   return {
     /**
+     * What one program saves another would not know: the second one is refused.
+     * @param {() => Promise<void>} work
+     */
+    alone: (work) => processLocks(path.dirname(target)).exclusive(path.basename(target), undefined, inUse, work),
+
+    /**
      * @param {Model} model @param {AbortSignal} signal
      * @returns {Promise<Chat | undefined>} the saved chat; undefined where there is no file yet
      */
     async resume(model, signal) {
-      if (!exists) return undefined;
+      if (!(await stat(target).catch(missing))) return undefined;
       return checkSystem(await model.restore(target, { sampling: samplingOptions(given), trim: given.trim, signal }));
     },
 

@@ -1,6 +1,10 @@
 // terminal.js: what a person sees besides the text of replies: colours, progress, interrupts. Colours only on a
 // terminal that wants them; progress only on a terminal, always on stderr, gone when it is done.
 
+import { closeSync, openSync } from 'node:fs';
+import { devNull } from 'node:os';
+import { isatty } from 'node:tty';
+
 const { env, stderr } = process;
 
 /** @param {NodeJS.WriteStream} stream */
@@ -98,6 +102,12 @@ export function progressBar(label, format) {
 
 const SIGNALS = /** @type {const} */ ({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 });
 
+/** A terminal that was closed: Node crashes when it resets it at the end. @param {number} fd */
+function release(fd) {
+  closeSync(fd);
+  openSync(devNull, 'r+'); // takes the number at once
+}
+
 /**
  * Signals. Ctrl-C stops what runs now; when nothing runs, or when it does not stop at once, the program. The others
  * stop both. Where something is to be saved first no signal ends the program by itself: `leaving` says that it should.
@@ -121,8 +131,10 @@ export function interrupts() {
   }
 
   for (const name of Object.keys(SIGNALS)) process.on(name, onSignal);
+  const terminals = [0, 1, 2].filter(isatty);
   process.on('exit', (code) => {
     if (code === 130) process.exitCode = exitCode; // which signal it was
+    for (const fd of terminals) if (!isatty(fd)) release(fd);
   });
 
   return {

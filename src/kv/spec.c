@@ -78,16 +78,27 @@ static clla_status take(request *r, unsigned fields, const char *text, size_t si
     return CLLA_OK;
 }
 
-/* "name=N" with 1 to 6 digits. */
-static bool read_number(const char *text, size_t size, const char *name, uint32_t *number) {
-    size_t prefix = strlen(name);
-    if (size <= prefix || size > prefix + 6 || memcmp(text, name, prefix) != 0) return false;
+_Static_assert(KV_GROUP == 32 && KV_SINKS_MAX == 1024, "as messages say");
+
+static bool begins(const char *text, size_t size, const char *name) {
+    return size >= strlen(name) && memcmp(text, name, strlen(name)) == 0;
+}
+
+/* The N of "name=N": 1 to 6 digits. */
+static bool read_number(const char *text, size_t size, uint32_t *number) {
     *number = 0;
-    for (size_t i = prefix; i < size; i++) {
+    for (size_t i = 0; i < size; i++) {
         if (text[i] < '0' || text[i] > '9') return false;
         *number = *number * 10 + (uint32_t)(text[i] - '0');
     }
-    return true;
+    return size >= 1 && size <= 6;
+}
+
+static clla_status take_number(request *r, unsigned fields, uint32_t *number, const char *wanted, const char *text, size_t size,
+                               clla_error *error) {
+    const size_t name = sizeof "sinks=" - 1; /* "group=" is as long */
+    if (read_number(text + name, size - name, number)) return take(r, fields, text, size, error);
+    return clla_fail(error, CLLA_BAD_KV_SPEC, "cache specification: \"%.*s\": want %s", shown(size), text, wanted);
 }
 
 static void copy_fields(request *to, const request *from, unsigned fields) {
@@ -105,8 +116,10 @@ static clla_status read_item(request *r, const char *text, size_t size, clla_err
             copy_fields(r, &words[i].values, words[i].fields);
             return take(r, words[i].fields, text, size, error);
         }
-    if (read_number(text, size, "group=", &r->group)) return take(r, GROUP, text, size, error);
-    if (read_number(text, size, "sinks=", &r->sinks)) return take(r, SINKS, text, size, error);
+    if (begins(text, size, "group="))
+        return take_number(r, GROUP, &r->group, "a multiple of 32, at most the channels of a row", text, size, error);
+    if (begins(text, size, "sinks="))
+        return take_number(r, SINKS, &r->sinks, "how many tokens, a whole number of at most 1024", text, size, error);
     return clla_fail(error, CLLA_BAD_KV_SPEC,
                      "cache specification: \"%.*s\" is not one of f32, f16, q8, q4, clla, width=heads|latent, "
                      "depth=own|shared, length=all, bits=32|16|8|4, rope=32|16|8|4, sym, min, group=N, sinks=N",
@@ -176,7 +189,7 @@ static clla_status check_bits(const request *r, const kv_spec *s, const kv_model
     if (r->given & SINKS && s->sinks && !has_room_for_sinks(s))
         return refuse(error, "sinks= keeps the first tokens at 16 bits: the others have 32 in part");
     if (s->sinks > KV_SINKS_MAX)
-        return clla_fail(error, CLLA_BAD_KV_SPEC, "cache specification: sinks=%u: want at most %d", s->sinks, KV_SINKS_MAX);
+        return clla_fail(error, CLLA_BAD_KV_SPEC, "cache specification: sinks=%u: want at most %d tokens", s->sinks, KV_SINKS_MAX);
     return CLLA_OK;
 }
 

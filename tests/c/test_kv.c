@@ -125,10 +125,14 @@ static void refusals_tell_why(void) {
         {&heads_model, "Q8", "\"Q8\" is not one of"},
         {&heads_model, "bits=2", "\"bits=2\" is not one of"},
         {&heads_model, "length=512", "\"length=512\" is not one of"},
-        {&heads_model, "group=", "\"group=\" is not one of"},
-        {&heads_model, "group=3x", "\"group=3x\" is not one of"},
-        {&heads_model, "sinks=-1", "\"sinks=-1\" is not one of"},
-        {&heads_model, "sinks=4294967296", "\"sinks=4294967296\" is not one of"},
+        {&heads_model, "group=", "\"group=\": want a multiple of 32"},
+        {&heads_model, "group=3x", "\"group=3x\": want a multiple of 32"},
+        {&heads_model, "sinks=-1", "\"sinks=-1\": want how many tokens, a whole number of at most 1024"},
+        {&heads_model, "q4,sinks=1000000", "\"sinks=1000000\": want how many tokens, a whole number of at most 1024"},
+        {&heads_model, "sinks=4294967296", "\"sinks=4294967296\": want how many"},
+        {&heads_model, "sinks=", "\"sinks=\": want how many"},
+        {&heads_model, "group=1000032", "\"group=1000032\": want a multiple of 32, at most the channels of a row"},
+        {&heads_model, "sinks", "\"sinks\" is not one of"},
         {&heads_model, "q8,q8", "\"q8\" settles what another item has settled"},
         {&heads_model, "q8,bits=4", "\"bits=4\" settles"},
         {&pairs_model, "rope=4,f16,rope=8", "\"rope=8\" settles"},
@@ -162,7 +166,7 @@ static void refusals_tell_why(void) {
         {&pairs_model, "f32,sinks=4", "all tokens have 16 or more"},
         {&pairs_model, "rope=32,sinks=4", "the others have 32 in part"},
         {&pairs_model, "f32,rope=8,sinks=4", "the others have 32 in part"},
-        {&heads_model, "q8,sinks=1025", "sinks=1025: want at most 1024"},
+        {&heads_model, "q8,sinks=1025", "sinks=1025: want at most 1024 tokens"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         kv_spec spec;

@@ -3,7 +3,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { chmodSync, copyFileSync, existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { inFolder, root, tiny, withModel } from './helpers.js';
 
@@ -35,6 +35,40 @@ test('a chat that is resumed goes on as one that never stopped, and evaluates on
     assert.deepEqual(parts.map(({ prompt_ids }) => prompt_ids), whole.map(({ prompt_ids }) => prompt_ids));
     assert.ok(parts[2].timings.prompt_n < parts[2].prompt_ids.length / 2, `${parts[2].timings.prompt_n} tokens were evaluated`);
     assert.deepEqual(readdirSync(folder), ['chat.clla'], 'nothing else is left');
+  }));
+
+test('two programs cannot go on with one file at the same time', () =>
+  inFolder(async (folder) => {
+    const file = path.join(folder, 'chat.clla');
+    const first = spawn(process.execPath, [cli, ...CHAT, '--json', '--resume', file], { stdio: ['pipe', 'pipe', 'inherit'] });
+    first.stdin.write(`${SAID[0]}\n`);
+    await new Promise((resolve) => first.stdout.once('data', resolve));
+    const link = path.join(folder, 'link');
+    symlinkSync(file, link);
+    for (const name of [file, link]) {
+      const second = clla([...CHAT, '--resume', name], 'Hello\n');
+      assert.equal(second.status, 3, second.stderr);
+      assert.equal(second.stderr, `clla: ${name} is in use: another program is going on with this chat\n`);
+      assert.equal(second.stdout, '');
+    }
+    unlinkSync(link);
+    const ended = new Promise((resolve) => first.on('exit', resolve));
+    first.stdin.end();
+    assert.equal(await ended, 0);
+    assert.equal((await savedMessages(file)).length, 2);
+  }));
+
+test('a program that was killed does not keep its file from others', () =>
+  inFolder(async (folder) => {
+    const file = path.join(folder, 'chat.clla');
+    const first = spawn(process.execPath, [cli, ...CHAT, '--json', '--resume', file], { stdio: ['pipe', 'pipe', 'inherit'] });
+    first.stdin.write(`${SAID[0]}\n`);
+    await new Promise((resolve) => first.stdout.once('data', resolve));
+    const ended = new Promise((resolve) => first.on('exit', resolve));
+    first.kill('SIGKILL');
+    await ended;
+    replies([SAID[0]], '--resume', file);
+    assert.equal((await savedMessages(file)).length, 2);
   }));
 
 test('/clear, sampling and -p work on a resumed chat', () =>
@@ -220,22 +254,41 @@ test('a chat is saved when its reader leaves', () =>
     assert.equal((await savedMessages(file)).length, 2);
   }));
 
+/** Run in a terminal; each step waits for a text, then types, or closes it. @param {string[]} args @param {[string, string | null][]} steps */
+function inTerminal(args, steps) {
+  const helper = path.join(root, 'tests/js/terminal.py');
+  const { stdout, stderr } = spawnSync('python3', [helper, JSON.stringify(steps), process.execPath, cli, ...args], { encoding: 'utf8' });
+  assert.equal(stderr, '');
+  return JSON.parse(stdout);
+}
+
 const noPython = spawnSync('python3', ['-c', 'import pty']).status === 0 ? false : 'python3 is not here: no terminal to test in';
 
 test('in a terminal a chat is saved when Ctrl-C or Ctrl-D leaves it', { skip: noPython }, () =>
   inFolder(async (folder) => {
     const file = path.join(folder, 'chat.clla');
-    const inTerminal = (/** @type {[string, string][]} */ steps) => {
-      const args = [path.join(root, 'tests/js/terminal.py'), JSON.stringify(steps), process.execPath, cli, ...CHAT, '--resume', file];
-      const { stdout, stderr } = spawnSync('python3', args, { encoding: 'utf8' });
-      assert.equal(stderr, '');
-      return JSON.parse(stdout);
-    };
-    const left = inTerminal([['> ', `${SAID[0]}\r`], ['[--max-tokens reached]', ''], ['> ', '\x03']]);
+    const args = [...CHAT, '--resume', file];
+    const left = inTerminal(args, [['> ', `${SAID[0]}\r`], ['[--max-tokens reached]', ''], ['> ', '\x03']]);
     assert.equal(left.status, 130, left.output);
-    const again = inTerminal([['> ', `${SAID[1]}\r`], ['[--max-tokens reached]', ''], ['> ', '\x04']]);
+    const again = inTerminal(args, [['> ', `${SAID[1]}\r`], ['[--max-tokens reached]', ''], ['> ', '\x04']]);
     assert.equal(again.status, 0, again.output);
     assert.match(again.output, /going on after 2 messages: context \d+ of/);
-    const last = inTerminal([['> ', '\x04']]);
+    const last = inTerminal(args, [['> ', '\x04']]);
     assert.match(last.output, /going on after 4 messages/);
+  }));
+
+test('a terminal that is closed ends every command quietly, and a chat is saved', { skip: noPython }, () =>
+  inFolder(async (folder) => {
+    const file = path.join(folder, 'chat.clla');
+    const chat = ['chat', tiny, ...ENDLESS];
+    const closed = (/** @type {string[]} */ args, /** @type {[string, string | null][]} */ ...steps) => {
+      const { status, output } = inTerminal(args, steps);
+      assert.equal(status, 129, output); // a crash would be -6
+    };
+    closed([...chat, '--resume', file], ['> ', `${SAID[0]}\r`], [SAID[0], ''], [' a ', null]);
+    assert.equal((await savedMessages(file)).length, 2);
+    closed([...chat, '--resume', file], ['> ', null]);
+    assert.equal((await savedMessages(file)).length, 2);
+    closed(chat, ['> ', null]);
+    closed(['complete', tiny, '-p', SAID[0], ...ENDLESS], [' a ', null]);
   }));

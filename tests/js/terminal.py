@@ -2,8 +2,9 @@
 
     python3 terminal.py SCRIPT PROGRAM [ARGUMENT...]
 
-SCRIPT is a JSON list of [wait for this text, then type that]. Everything the program wrote is printed as one JSON
-object {"output", "status"}; status is the exit code, or -1 when a text did not come within 60 seconds."""
+SCRIPT is a JSON list of [wait for this text, then type that]; null for that closes the terminal. Everything the program
+wrote is printed as one JSON object {"output", "status"}; status is the exit code, or minus the signal, or -1 when a text
+did not come, or the end, within 60 seconds."""
 
 import json
 import os
@@ -16,35 +17,54 @@ import fcntl
 import time
 
 
+LIMIT = 60
+
+
+def talk(terminal, steps):
+    """What the program wrote until it ended, or until the terminal is to be closed, or a text did not come in time."""
+    output, seen, deadline = b"", 0, time.monotonic() + LIMIT
+    while time.monotonic() < deadline:
+        while steps and steps[0][0].encode() in output[seen:]:
+            text, typed = steps.pop(0)
+            if typed is None:
+                return output
+            seen = output.index(text.encode(), seen) + len(text.encode())
+            os.write(terminal, typed.encode())
+            deadline = time.monotonic() + LIMIT
+        ready, _, _ = select.select([terminal], [], [], 0.2)
+        try:
+            piece = os.read(terminal, 65536) if ready else None
+        except OSError:
+            return output
+        if piece == b"":
+            return output
+        output += piece or b""
+    return None
+
+
+def status_of(child, limit):
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    return -1
+
+
 def main():
-    steps = json.loads(sys.argv[1])
     child, terminal = pty.fork()
     if child == 0:
         os.environ.pop("NO_COLOR", None)
         os.environ["TERM"] = "xterm-256color"
         os.execvp(sys.argv[2], sys.argv[2:])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    output, seen, deadline = b"", 0, time.monotonic() + 60
-    while True:
-        while steps and steps[0][0].encode() in output[seen:]:
-            seen = output.index(steps[0][0].encode(), seen) + len(steps[0][0].encode())
-            os.write(terminal, steps.pop(0)[1].encode())
-            deadline = time.monotonic() + 60
-        ready, _, _ = select.select([terminal], [], [], 0.2)
-        try:
-            piece = os.read(terminal, 65536) if ready else None
-        except OSError:
-            break
-        if piece == b"":
-            break
-        output += piece or b""
-        if time.monotonic() > deadline:
-            os.kill(child, 9)
-            break
-    _, status = os.waitpid(child, 0)
-    late = time.monotonic() > deadline
-    code = -1 if late else os.waitstatus_to_exitcode(status)
-    print(json.dumps({"output": output.decode("utf-8", "replace"), "status": code}))
+    output = talk(terminal, json.loads(sys.argv[1]))
+    os.close(terminal)
+    status = status_of(child, 0 if output is None else LIMIT)
+    print(json.dumps({"output": (output or b"").decode("utf-8", "replace"), "status": status}))
 
 
 main()
