@@ -24,15 +24,15 @@ after(() => installed.remove());
 // ---- what it holds -------------------------------------------------------------------------------------------------
 
 const MODULES = [
-  'binding', 'chat', 'cli', 'endpoint_node', 'endpoint_web', 'engine', 'errors', 'generate', 'index', 'index_web', 'locate', 'model', 'models',
-  'options', 'parent_web', 'platform_node', 'platform_web', 'progress', 'prompt', 'protocol', 'reply', 'rpc', 'runtime', 'saved', 'source',
+  'binding', 'chat', 'cli', 'endpoint_node', 'endpoint_web', 'engine', 'errors', 'generate', 'hash_worker', 'index', 'index_web', 'locate', 'model',
+  'models', 'options', 'parent_web', 'platform_node', 'platform_web', 'progress', 'prompt', 'protocol', 'reply', 'rpc', 'runtime', 'saved', 'source',
   'source_node', 'stops', 'template', 'template_worker', 'wasm', 'worker',
   ...['arguments', 'chat', 'chat_file', 'complete', 'inspect', 'measure', 'model', 'store', 'terminal'].map((name) => `cli/${name}`),
-  ...['hashing', 'intake', 'layout', 'local', 'obtain', 'patience', 'processes', 'reader', 'remote', 'shelf_folder', 'shelf_idb', 'sink'].map((name) => `store/${name}`),
+  ...['hasher', 'hashing', 'intake', 'layout', 'local', 'obtain', 'patience', 'processes', 'reader', 'remote', 'shelf_folder', 'shelf_idb', 'sink'].map((name) => `store/${name}`),
   ...['store_node', 'store_web', 'tabs'].map((name) => `store/${name}`),
   ...['hash-wasm', 'jinja'].map((name) => `vendor/${name}`),
   ...['clla-simd', 'clla-simd-threads'].map((name) => `wasm/${name}`),
-  ...['compute_node', 'compute_web', 'template_node', 'template_web'].map((name) => `workers/${name}`),
+  ...['compute_node', 'compute_web', 'hash_web', 'template_node', 'template_web'].map((name) => `workers/${name}`),
 ];
 const WASM = ['simd', 'simd-threads', 'relaxed', 'relaxed-threads'].map((name) => `js/wasm/clla-${name}.wasm`);
 const MODELS = [
