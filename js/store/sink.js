@@ -67,7 +67,12 @@ export async function createSink(shelf, hasher, first, inShelf) {
     chunks++;
   }
 
+  /** Wait until nothing is being written. */
+  const settle = () => Promise.allSettled([before, writing]);
+
   return {
+    settle,
+
     /** Whether what is written goes behind what is stored; else restart() comes first. */
     get begun() {
       return begun;
@@ -105,9 +110,6 @@ export async function createSink(shelf, hasher, first, inShelf) {
       return hasher.end();
     },
 
-    /** Wait until nothing is being written. */
-    settle: () => writing.catch(() => {}),
-
     /** What is stored belongs to another file. It stays until restart(). */
     abandon() {
       begun = false;
@@ -115,7 +117,7 @@ export async function createSink(shelf, hasher, first, inShelf) {
 
     /** Begin the file anew. */
     async restart() {
-      await writing.catch(() => {});
+      await settle();
       const { id, name, url, expected, chunkBytes } = record;
       record = newRecord({ id, name, url, expected, chunkBytes });
       await shelf.begin(record);

@@ -18,14 +18,18 @@ async function fetchHere(url, headers, signal) {
   return { response, linked: sha256In(response.headers.get('x-linked-etag')) };
 }
 
-/** A thread that hashes. @returns {import('./types.d.ts').Hasher} */
+/** A thread that hashes, started when there is something to hash. @returns {import('./types.d.ts').Hasher} */
 function openHasher() {
-  const worker = connect(startHashWorker());
+  /** @type {ReturnType<typeof connect> | undefined} */
+  let started;
+  const worker = () => (started ??= connect(startHashWorker()));
   return {
-    begin: (state) => worker.call(HASH.BEGIN, { state }),
-    add: (bytes) => worker.call(HASH.ADD, { bytes }, { transfer: [bytes.buffer] }),
-    end: () => worker.call(HASH.END),
-    close: () => void worker.close(new CllaError('CLOSED', 'the file is not being stored any more')),
+    async begin(state) {
+      if (state || started) await worker().call(HASH.BEGIN, { state });
+    },
+    add: (bytes) => worker().call(HASH.ADD, { bytes }, { transfer: [bytes.buffer] }),
+    end: () => worker().call(HASH.END),
+    close: () => void started?.close(new CllaError('CLOSED', 'the file is not being stored any more')),
   };
 }
 
