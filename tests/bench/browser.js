@@ -96,8 +96,8 @@ const measurements = {
 
   async memory() {
     const { prefills: [{ text }] } = await prompts();
-    const contenders = { nothing: () => inPage('memory', 'nothing'), ...each('', (name) => inPage('memory', name, url, options, text)) };
-    return withStored(engines, () => inTurns(contenders, 1));
+    const empty = () => inPage('memory', 'nothing');
+    return withStored(engines, () => inTurns({ empty, ...each('', (name) => inPage('memory', name, url, options, text)) }, 1));
   },
 
   async speed() {
@@ -134,9 +134,13 @@ function row(name, a, b, aim) {
   return `| ${name} | ${span(a)} | ${span(b)} | ${digits(median(a) / median(b))} | ${aim} |`;
 }
 
-function table({ store = {}, first = {}, memory = {}, speed = {}, blocks }) {
+function blockRow([phase, { longTasks, late }]) {
+  const longest = longTasks.length ? digits(Math.max(...longTasks)) : 'under 50';
+  return `| main thread, ${phase}: longest task, ms; most that a timer was late | ${longest} | ${digits(late)} | | <= 50 |`;
+}
+
+function table({ store = {}, first = {}, memory = {}, speed = {}, blocks = {} }) {
   const megabytes = (list) => list?.map(({ bytes: n }) => n / 1e6);
-  const late = blocks && Object.entries(blocks);
   return [
     '| figure | clla | beside it | ratio | aim |',
     '|---|---|---|---|---|',
@@ -147,8 +151,7 @@ function table({ store = {}, first = {}, memory = {}, speed = {}, blocks }) {
     row(`tab memory at context ${CONTEXT}, MB; wllama`, megabytes(memory.clla), megabytes(memory.wllama), '<= 0.5'),
     row('prefill, tokens/s; Node', pick(speed.Chromium, 'prefill'), pick(speed.Node, 'prefill'), '>= 0.9'),
     row('decode, tokens/s; Node', pick(speed.Chromium, 'decode'), pick(speed.Node, 'decode'), '>= 0.9'),
-    ...(late ?? []).map(([phase, { longTasks, late: most }]) =>
-      `| main thread, ${phase}: longest task, ms; most that a timer was late | ${longTasks.length ? digits(Math.max(...longTasks)) : '< 50'} | ${digits(most)} | | <= 50 |`),
+    ...Object.entries(blocks).map(blockRow),
   ].join('\n');
 }
 
@@ -165,8 +168,10 @@ try {
   for (const part of parts) report[part] = await measurements[part]();
   report.load.push(load());
   const { machine: m, versions: v } = report;
+  const loads = report.load.map((averages) => averages.join(' ')).join(' at the beginning, ');
+  const date = report.date.slice(0, 16).replace('T', ' ');
   const head = [
-    `${path.basename(values.model)}; ${report.date.slice(0, 16).replace('T', ' ')} UTC, ${options.threads} threads, ${rounds} rounds, load average ${report.load.map((l) => l.join(' ')).join(' at the beginning, ')} at the end`,
+    `${path.basename(values.model)}; ${date} UTC, ${options.threads} threads, ${rounds} rounds, load average ${loads} at the end`,
     `${m.cpu}, ${m.cores} cores, ${m.system}; clla ${v.clla}, ${v.chromium}, Node ${v.node}, wllama ${v.wllama}`,
   ];
   process.stdout.write(values.json ? `${JSON.stringify(report, null, 1)}\n` : `${[...head, '', table(report)].join('\n')}\n`);

@@ -1,5 +1,5 @@
 // browser_page.js: what browser.js asks of a page. Each engine's modules are imported before its clock runs.
-import { measureReplies, median, reply } from './replies.js';
+import { measureReplies, reply } from './replies.js';
 
 const WLLAMA = '/tests/bench/node_modules/@wllama/wllama/esm';
 
@@ -10,16 +10,19 @@ const engines = {
     return {
       store: (url) => models.pull(url),
       drop: (url) => models.remove(url),
-      async open(url, { context, threads }, onProgress) {
-        const model = await load(url, { context, threads, onProgress });
+      async open(url, options) {
+        const { threads } = options;
+        const model = await load(url, options);
         if (model.info.threads !== threads) throw new Error(`it runs with ${model.info.threads} threads: ${model.info.reasons}`);
-        return { model, answer: (text, count) => reply(model, text, count), wasmBytes: async () => (await model.memory()).memoryBytes };
+        const answer = (text, count) => reply(model, text, count);
+        return { model, answer, wasmBytes: async () => (await model.memory()).memoryBytes };
       },
     };
   },
   async wllama() {
     const { Wllama, LoggerWithoutDebug } = await import(`${WLLAMA}/index.js`);
-    const make = () => new Wllama({ default: `${WLLAMA}/wasm/wllama.wasm` }, { suppressNativeLog: true, logger: LoggerWithoutDebug });
+    const quiet = { suppressNativeLog: true, logger: LoggerWithoutDebug };
+    const make = () => new Wllama({ default: `${WLLAMA}/wasm/wllama.wasm` }, quiet);
     return {
       store: (url) => make().modelManager.downloadModel(url),
       drop: async (url) => (await make().modelManager.getModels()).find((model) => model.url === url).remove(),
@@ -28,7 +31,8 @@ const engines = {
         await instance.loadModelFromUrl(url, { n_ctx: context, n_threads: threads, n_gpu_layers: 0, n_parallel: 1 });
         if (instance.getNumThreads() !== threads) throw new Error(`it runs with ${instance.getNumThreads()} threads`);
         const answer = async (prompt, count) => {
-          const { timings } = await instance.createCompletion({ prompt, max_tokens: count, temperature: 0, top_k: 1, ignore_eos: true });
+          const greedy = { temperature: 0, top_k: 1, ignore_eos: true };
+          const { timings } = await instance.createCompletion({ prompt, max_tokens: count, ...greedy });
           if (timings.predicted_n !== count) throw new Error(`${timings.predicted_n} tokens came, not ${count}`);
         };
         return { answer };
@@ -66,7 +70,10 @@ export async function memory(name, url, options, text) {
   await answer?.(text, 32);
   const { bytes, breakdown } = await performance.measureUserAgentSpecificMemory();
   const kinds = {};
-  for (const { bytes: size, types } of breakdown) if (size > 0) kinds[types.join(' ') || 'other'] = (kinds[types.join(' ') || 'other'] ?? 0) + size;
+  for (const { bytes: size, types } of breakdown) {
+    const kind = types.join(' ') || 'other';
+    kinds[kind] = (kinds[kind] ?? 0) + size;
+  }
   return { bytes, kinds, wasm: await wasmBytes?.() };
 }
 
@@ -84,7 +91,7 @@ export async function speeds(url, options, prompts) {
 
 const BEAT_MS = 5;
 
-/** Watches the main thread: the longest task that the browser reports (it does from 50 ms on) and the longest lateness of a timer. */
+/** Watches the main thread: the tasks that the browser calls long (50 ms and more), and how late a timer is. */
 function watch() {
   const tasks = [];
   const late = [];
@@ -100,7 +107,7 @@ function watch() {
     clearInterval(timer);
     await new Promise((resolve) => setTimeout(resolve, 100)); // entries come late
     observer.disconnect();
-    return { longTasks: tasks, late: Math.max(0, ...late), lateMedian: late.length ? median(late) : 0 };
+    return { longTasks: tasks, late: Math.max(0, ...late) };
   };
 }
 
