@@ -37,3 +37,7 @@ export const startWorker = () =>
 /** The thread that renders chat templates. */
 export const startTemplateWorker = () =>
   workerEndpoint(new Worker(new URL('./workers/template_web.js', import.meta.url), { type: 'module' }));
+
+/** The thread that hashes what is being stored. */
+export const startHashWorker = () =>
+  workerEndpoint(new Worker(new URL('./workers/hash_web.js', import.meta.url), { type: 'module' }));

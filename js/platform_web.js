@@ -16,13 +16,13 @@ async function catalogue() {
   return models.map((/** @type {any} */ m) => (m.path ? { ...m, path: undefined, url: new URL(m.path, catalogueUrl()).href } : m));
 }
 
-let asked = false;
+const ASKED = 'clla asked to keep';
 
-/** That the browser does not clear the store by itself; some ask the person, so it is asked once. */
+/** That the browser does not clear the store by itself. Some ask the person, so it is asked once and that is remembered. */
 async function askToKeep() {
   const storage = globalThis.navigator?.storage;
-  if (asked || !storage?.persist) return;
-  asked = true;
+  if (!storage?.persist || localStorage.getItem(ASKED)) return;
+  localStorage.setItem(ASKED, new Date().toISOString());
   if (!(await storage.persisted())) await storage.persist();
 }
 

@@ -66,6 +66,16 @@ export const STORE = /** @type {const} */ ({
   OPEN_CHAT: 'openChat',
 });
 
+/** Methods of the thread that hashes (hash_worker.js), in a page. */
+export const HASH = /** @type {const} */ ({
+  /** { state }: go on behind this state; without one, begin anew. */
+  BEGIN: 'begin',
+  /** { bytes } -> { bytes, state, sha256 }: the bytes travel there and back; the state behind them; the SHA-256 of them alone. */
+  ADD: 'add',
+  /** {} -> string: the SHA-256 of all. */
+  END: 'end',
+});
+
 /** Methods of the thread that renders chat templates (template_worker.js). */
 export const TEMPLATE = /** @type {const} */ ({
   /** { source, inputs: object[] } -> string[]: one rendering for each input. */

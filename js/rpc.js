@@ -112,6 +112,8 @@ export function serve(endpoint, handlers) {
   async function run({ id, method, params }) {
     const controller = new AbortController();
     running.set(id, controller);
+    /** @type {ArrayBuffer[]} */
+    const transfer = [];
     try {
       const handler = handlers[method];
       if (!handler) throw new CllaError('INTERNAL', `the worker has no method ${method}`);
@@ -120,8 +122,9 @@ export function serve(endpoint, handlers) {
         signal: controller.signal,
         emit: (event) => endpoint.post({ id, event }),
         pause: endpoint.pause,
+        transfer,
       });
-      endpoint.post({ id, result });
+      endpoint.post({ id, result }, transfer);
     } catch (error) {
       endpoint.post({ id, error: packError(error) });
     } finally {

@@ -512,6 +512,8 @@ export interface CallContext {
   signal: AbortSignal;
   emit(event: object): void;
   pause(): Promise<void>;
+  /** Buffers of the result that are handed over, not copied. */
+  transfer: ArrayBuffer[];
 }
 
 /** What differs between Node and a page (platform_node.js, platform_web.js). */

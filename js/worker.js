@@ -88,7 +88,7 @@ const storeHandlers = ({ openStore }) => ({
       const record = await store.shelf.get(id);
       if (!record?.complete) throw new CllaError('NOT_STORED', `${record?.name ?? id}: is not stored, or not all of it`);
       if (part > 0) engine.loadNextPart();
-      for await (const chunk of readChunks(store, record, call.signal)) {
+      for await (const chunk of readChunks(store, record, call.signal, headerOnly ? 0 : undefined)) {
         const progress = await feedChunk(chunk, call);
         if (headerOnly && progress.headerComplete) return progress;
       }

@@ -23,10 +23,10 @@ const C_LAYERS = [
 const JS_LAYERS = [
   ['errors', 'protocol', 'rpc', 'options', 'stops'],
   ['source', 'source_node', 'wasm', 'binding', 'progress', 'parent_web', 'endpoint_*'],
-  ['store/layout', 'store/hashing', 'store/patience', 'store/shelf_*', 'store/tabs', 'store/processes'],
+  ['store/layout', 'store/hashing', 'store/hasher', 'store/patience', 'store/shelf_*', 'store/tabs', 'store/processes'],
   ['store/remote', 'store/local', 'store/sink', 'store/intake', 'store/reader', 'store/obtain', 'store/kept'],
   ['store/store_*'],
-  ['generate', 'embed', 'worker', 'template_worker', 'workers/*'],
+  ['generate', 'embed', 'worker', 'template_worker', 'hash_worker', 'workers/*'],
   ['platform_*', 'locate'],
   ['engine', 'model', 'models', 'runtime', 'chat', 'chats', 'saved', 'template', 'prompt', 'reply', 'trim', 'conversations', 'openai'],
   ['index', 'index_web'],

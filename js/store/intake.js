@@ -11,12 +11,19 @@ import { Different, createSink, createSkimmer } from './sink.js';
 
 /**
  * @typedef {import('./types.d.ts').FileRecord} FileRecord
+ * @typedef {import('./types.d.ts').Hasher} Hasher
  * @typedef {import('./types.d.ts').Opened} Opened
  * @typedef {import('./types.d.ts').Origin} Origin
  * @typedef {import('./types.d.ts').Shelf} Shelf
  * @typedef {import('./types.d.ts').StoreRequest} StoreRequest
  * @typedef {Awaited<ReturnType<typeof createSink>>} Sink
- * @typedef {{shelf: Shelf, origin: Origin, request: StoreRequest, report: (loaded: number, total?: number) => void, signal: AbortSignal}} Job
+ * @typedef {object} Job
+ * @property {Shelf} shelf
+ * @property {() => Hasher} openHasher
+ * @property {Origin} origin
+ * @property {StoreRequest} request
+ * @property {(loaded: number, total?: number) => void} report
+ * @property {AbortSignal} signal
  */
 
 const MAGIC = [0x47, 0x47, 0x55, 0x46]; // "GGUF"
@@ -31,18 +38,18 @@ function goesOn(record, { expected }) {
   return record.expected === undefined || expected === undefined || record.expected === expected;
 }
 
-/** Go on with what is stored, or begin. @param {Job} job @returns {Promise<Sink>} */
-async function openSink({ shelf, request }) {
+/** Go on with what is stored, or begin. @param {Job} job @param {Hasher} hasher @returns {Promise<Sink>} */
+async function openSink({ shelf, request }, hasher) {
   const found = await shelf.get(request.id);
   const { expected } = request;
   if (found && goesOn(found, request)) {
     try {
-      return await createSink(shelf, { ...found, expected: found.expected ?? expected }, true);
+      return await createSink(shelf, hasher, { ...found, expected: found.expected ?? expected }, true);
     } catch (error) {
       if (!(error instanceof Different)) throw error;
     }
   }
-  return createSink(shelf, newRecord(request), false);
+  return createSink(shelf, hasher, newRecord(request), false);
 }
 
 /**
@@ -200,9 +207,18 @@ function withMissing({ request }, sink, error) {
  * @returns {Promise<FileRecord>}
  */
 export async function takeIn(job) {
+  const hasher = job.openHasher();
+  try {
+    return await takeInto(job, await openSink(job, hasher));
+  } finally {
+    hasher.close();
+  }
+}
+
+/** @param {Job} job @param {Sink} sink @returns {Promise<FileRecord>} */
+async function takeInto(job, sink) {
   const patience = { ...PATIENCE, ...job.request.patience };
   const counts = { failures: 0, changes: 0 };
-  const sink = await openSink(job);
   try {
     job.report(sink.position, sink.record.size ?? job.request.size);
     while (sink.record.size === undefined || sink.position < sink.record.size) {

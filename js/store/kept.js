@@ -51,13 +51,15 @@ function withMissing(error, name, missing) {
  * @param {AbortSignal} signal
  * @returns {Promise<FileRecord>}
  */
-export const keepChat = ({ shelf, locks }, { name, size, chat }, pieces, signal) =>
+export const keepChat = ({ shelf, locks, openHasher }, { name, size, chat }, pieces, signal) =>
   locks.exclusive(chatLock(name), signal, () => {}, async () => {
     const others = (await shelf.list()).filter((record) => record.name === name);
     await forget(shelf, others.filter(({ complete }) => !complete)); // of tabs that are gone
     await checkSpace(shelf, name, size);
     const id = [...crypto.getRandomValues(new Uint32Array(4))].map((n) => n.toString(36)).join('-');
-    const sink = await createSink(shelf, newRecord({ id, name, url: undefined, chunkBytes: Math.min(CHUNK_BYTES, size) }), false);
+    const hasher = openHasher();
+    const record = newRecord({ id, name, url: undefined, chunkBytes: Math.min(CHUNK_BYTES, size) });
+    const sink = await createSink(shelf, hasher, record, false);
     let written = 0;
     try {
       await sink.restart();
@@ -76,6 +78,8 @@ export const keepChat = ({ shelf, locks }, { name, size, chat }, pieces, signal)
       await sink.settle();
       await forget(shelf, [sink.record]);
       throw withMissing(error, name, size - written);
+    } finally {
+      hasher.close();
     }
   });
 

@@ -47,7 +47,7 @@ function isThere(record, { expected, validator, replace }) {
  * @returns {Promise<FileRecord>}
  */
 export async function obtain(store, request, given, report, signal) {
-  const { shelf, locks, channel } = store;
+  const { shelf, locks, channel, openHasher } = store;
   const { id } = request;
   const found = await shelf.get(id);
   if (found && isThere(found, request)) return found;
@@ -65,7 +65,7 @@ export async function obtain(store, request, given, report, signal) {
     return await locks.exclusive(writeLock(id), signal, onWait, async () => {
       stopListening();
       const record = await shelf.get(id);
-      return record && isThere(record, request) ? record : takeIn({ shelf, origin, request, report: tell, signal });
+      return record && isThere(record, request) ? record : takeIn({ shelf, openHasher, origin, request, report: tell, signal });
     });
   } finally {
     stopListening();

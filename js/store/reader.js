@@ -12,7 +12,7 @@ import { fetchPiece } from './remote.js';
  * @typedef {import('./types.d.ts').Store} Store
  */
 
-const AHEAD = 2; // chunks that are read before they are asked for
+const AHEAD = 2; // chunks that are read before they are asked for, where all will be
 
 /** @param {FileRecord} record @param {number} index */
 function whereIs(record, index) {
@@ -60,15 +60,16 @@ async function readChunk(store, record, index, signal) {
  * @param {Store} store
  * @param {FileRecord} record
  * @param {AbortSignal} [signal]
+ * @param {number} [aheadMax]
  */
-export async function* readChunks(store, record, signal) {
+export async function* readChunks(store, record, signal, aheadMax = AHEAD) {
   const left = new AbortController();
   const any = signal ? AbortSignal.any([signal, left.signal]) : left.signal;
   /** @type {Promise<Uint8Array<ArrayBuffer>>[]} */
   const ahead = [];
   try {
     for (let i = 0, asked = 0; i < record.chunkHashes.length; i++) {
-      for (; asked < record.chunkHashes.length && asked <= i + AHEAD; asked++) {
+      for (; asked < record.chunkHashes.length && asked <= i + aheadMax; asked++) {
         const chunk = readChunk(store, record, asked, any);
         chunk.catch(() => {}); // told when its turn comes
         ahead.push(chunk);

@@ -1,69 +1,78 @@
-// sink.js: bytes in, chunks out. Bytes are gathered into a chunk while the chunk before is being written: two chunks are in
-// memory, and whoever gives bytes waits while both are full.
+// sink.js: bytes in, chunks out. Bytes are gathered into a chunk while the one before it is being hashed and the one before
+// that is being written: three chunks are in memory, and whoever gives bytes waits while all are full.
 
 import { chunkRange, newRecord } from './layout.js';
-import { createRunning, digest } from './hashing.js';
+import { digest } from './hashing.js';
 
 /**
  * @typedef {import('./types.d.ts').FileRecord} FileRecord
+ * @typedef {import('./types.d.ts').HashedChunk} HashedChunk
+ * @typedef {import('./types.d.ts').Hasher} Hasher
  * @typedef {import('./types.d.ts').Shelf} Shelf
  */
 
 /** The bytes before do not belong to this file. */
 export class Different extends Error {}
 
-/** The hash over what is stored, to go on with. @param {Shelf} shelf @param {FileRecord} record */
-async function resumeHash(shelf, record) {
-  const running = await createRunning();
-  if (!record.hashState) return running;
+/** Hash what is stored, to go on from there. @param {Shelf} shelf @param {Hasher} hasher @param {FileRecord} record */
+async function resumeHash(shelf, hasher, record) {
   try {
-    return running.load(record.hashState);
+    await hasher.begin(record.hashState);
   } catch {
-    running.init(); // the state is another version's
+    await hasher.begin(); // the state is another version's
     for (let i = 0; i < record.chunkHashes.length; i++) {
       const bytes = await shelf.read(record, i);
-      if (!bytes || (await digest(bytes)) !== record.chunkHashes[i]) throw new Different('a stored chunk is damaged');
-      running.update(bytes);
+      if (!bytes || (await hasher.add(bytes)).sha256 !== record.chunkHashes[i]) throw new Different('a stored chunk is damaged');
     }
-    return running;
   }
 }
 
 /**
  * @param {Shelf} shelf
+ * @param {Hasher} hasher
  * @param {FileRecord} first
  * @param {boolean} inShelf whether it lies there; else restart() begins it
  */
-export async function createSink(shelf, first, inShelf) {
+export async function createSink(shelf, hasher, first, inShelf) {
   let record = first;
   let begun = inShelf;
-  const running = await resumeHash(shelf, record);
+  if (inShelf) await resumeHash(shelf, hasher, record);
   let chunk = new Uint8Array(record.chunkBytes);
   let filled = 0;
-  let chunks = record.chunkHashes.length; // full ones, the one that is being written counted
+  let chunks = record.chunkHashes.length; // full ones, those that are not written yet counted
   /** @type {Promise<void>} */
   let writing = Promise.resolve();
+  let before = writing; // of the chunk before that one
+  /** @type {Uint8Array<ArrayBuffer>[]} memory of chunks that are written */
+  const spare = [];
 
-  /** @param {Uint8Array<ArrayBuffer>} bytes @param {Uint8Array} hashState */
-  async function store(bytes, hashState) {
-    const chunkHashes = [...record.chunkHashes, await digest(bytes)];
-    const next = { ...record, chunkHashes, hashState };
+  /** @param {Promise<HashedChunk>} hashing @param {Promise<void>} turn */
+  async function store(hashing, turn) {
+    const { bytes, state, sha256 } = await hashing;
+    await turn;
+    const next = { ...record, chunkHashes: [...record.chunkHashes, sha256], hashState: state };
     await shelf.append(next, bytes);
     record = next;
+    if (bytes.length === record.chunkBytes) spare.push(bytes);
   }
 
   async function flush() {
     const bytes = filled === chunk.length ? chunk : chunk.slice(0, filled); // a view would be kept with all its buffer
-    const state = running.save();
-    await writing;
-    writing = store(bytes, state);
+    await before;
+    before = writing;
+    writing = store(hasher.add(bytes), before);
     writing.catch(() => {}); // whoever waits for it next hears of it
-    chunk = new Uint8Array(record.chunkBytes);
+    chunk = spare.pop() ?? new Uint8Array(record.chunkBytes);
     filled = 0;
     chunks++;
   }
 
+  /** Wait until nothing is being written. */
+  const settle = () => Promise.allSettled([before, writing]);
+
   return {
+    settle,
+
     /** Whether what is written goes behind what is stored; else restart() comes first. */
     get begun() {
       return begun;
@@ -88,7 +97,6 @@ export async function createSink(shelf, first, inShelf) {
       for (let at = 0; at < bytes.length; ) {
         const piece = bytes.subarray(at, at + chunk.length - filled);
         chunk.set(piece, filled);
-        running.update(piece);
         filled += piece.length;
         at += piece.length;
         if (filled === chunk.length) await flush();
@@ -99,11 +107,8 @@ export async function createSink(shelf, first, inShelf) {
     async end() {
       if (filled > 0) await flush();
       await writing;
-      return running.digest();
+      return hasher.end();
     },
-
-    /** Wait until nothing is being written. */
-    settle: () => writing.catch(() => {}),
 
     /** What is stored belongs to another file. It stays until restart(). */
     abandon() {
@@ -112,11 +117,11 @@ export async function createSink(shelf, first, inShelf) {
 
     /** Begin the file anew. */
     async restart() {
-      await writing.catch(() => {});
+      await settle();
       const { id, name, url, expected, chunkBytes } = record;
       record = newRecord({ id, name, url, expected, chunkBytes });
       await shelf.begin(record);
-      running.init();
+      await hasher.begin();
       filled = 0;
       chunks = 0;
       begun = true;

@@ -4,6 +4,7 @@
 
 import { homedir } from 'node:os';
 import path from 'node:path';
+import { createHasher } from './hasher.js';
 import { processLocks, recordChannel } from './processes.js';
 import { followRedirects } from './remote.js';
 import { openShelf } from './shelf_folder.js';
@@ -28,7 +29,9 @@ const fetchHere = (url, headers, signal) =>
   );
 
 /** @param {string} folder @param {import('./types.d.ts').Shelf} shelf @returns {import('./types.d.ts').Store} */
-const storeIn = (folder, shelf) => ({ shelf, locks: processLocks(folder), channel: recordChannel(shelf), fetch: fetchHere });
+function storeIn(folder, shelf) {
+  return { shelf, locks: processLocks(folder), channel: recordChannel(shelf), fetch: fetchHere, openHasher: createHasher };
+}
 
 export const openStore = (folder = storeFolder()) => storeIn(folder, openShelf(folder));
 export const openChats = (folder = chatFolder()) =>

@@ -1,5 +1,9 @@
 // store_web.js: the stores of a page, for models and for chats: a database each in IndexedDB.
 
+import { startHashWorker } from '../endpoint_web.js';
+import { CllaError } from '../errors.js';
+import { HASH } from '../protocol.js';
+import { connect } from '../rpc.js';
 import { sha256In } from './hashing.js';
 import { openShelf } from './shelf_idb.js';
 import { tabChannel, tabLocks } from './tabs.js';
@@ -14,8 +18,25 @@ async function fetchHere(url, headers, signal) {
   return { response, linked: sha256In(response.headers.get('x-linked-etag')) };
 }
 
+/** A thread that hashes, started when there is something to hash. @returns {import('./types.d.ts').Hasher} */
+function openHasher() {
+  /** @type {ReturnType<typeof connect> | undefined} */
+  let started;
+  const worker = () => (started ??= connect(startHashWorker()));
+  return {
+    async begin(state) {
+      if (state || started) await worker().call(HASH.BEGIN, { state });
+    },
+    add: (bytes) => worker().call(HASH.ADD, { bytes }, { transfer: [bytes.buffer] }),
+    end: () => worker().call(HASH.END),
+    close: () => void started?.close(new CllaError('CLOSED', 'the file is not being stored any more')),
+  };
+}
+
 /** @returns {import('./types.d.ts').Store} */
-const openNamed = (/** @type {string} */ name) => ({ shelf: openShelf(name), locks: tabLocks(), channel: tabChannel, fetch: fetchHere });
+function openNamed(/** @type {string} */ name) {
+  return { shelf: openShelf(name), locks: tabLocks(), channel: tabChannel, fetch: fetchHere, openHasher };
+}
 
 export const openStore = () => openNamed('clla');
 export const openChats = () => openNamed('clla chats');

@@ -86,6 +86,24 @@ export interface Store {
   locks: Locks;
   channel: Channel;
   fetch: Fetch;
+  /** For one file. */
+  openHasher(): Hasher;
+}
+
+/** SHA-256 of a file, chunk by chunk, and of each chunk alone. */
+export interface Hasher {
+  /** Go on behind a state; without one, anew. */
+  begin(state?: Uint8Array): Promise<void>;
+  /** Takes the bytes and gives them back, with the state behind them. One call need not wait for the one before. */
+  add(bytes: Uint8Array<ArrayBuffer>): Promise<HashedChunk>;
+  end(): Promise<string>;
+  close(): void;
+}
+
+export interface HashedChunk {
+  bytes: Uint8Array<ArrayBuffer>;
+  state: Uint8Array;
+  sha256: string;
 }
 
 /** A response with the headers of every answer on the way to it, where redirects can be seen. */

@@ -15,7 +15,8 @@ import { parseArgs } from 'node:util';
 import { pathOf } from '../../scripts/fetch-models.js';
 import { load, machine, programVersion, revision } from './machine.js';
 import { cache, findNodes, output } from './ours.js';
-import { median, preparePrompts, root } from './workload.js';
+import { median } from './replies.js';
+import { preparePrompts, root } from './workload.js';
 
 const say = (text) => process.stderr.write(`${text}\n`);
 const numbers = (text) => text.split(',').map(Number);

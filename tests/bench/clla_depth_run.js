@@ -9,7 +9,8 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { load } from '../../js/index.js';
-import { median, root } from './workload.js';
+import { median } from './replies.js';
+import { root } from './workload.js';
 
 let stdin = '';
 for await (const piece of process.stdin) stdin += piece;

@@ -2,7 +2,7 @@
 //
 //     node native.js MODEL      work as JSON on stdin: {threads, prompts}; prints the figures as JSON
 import { fileURLToPath } from 'node:url';
-import { median } from './workload.js';
+import { median } from './replies.js';
 import { output } from './ours.js';
 
 /** The contender of peers.js. */

@@ -12,7 +12,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { load } from '../../js/index.js';
-import { median, root } from './workload.js';
+import { median } from './replies.js';
+import { root } from './workload.js';
 
 const WHOLE = '{% for message in messages %}{{ message.content }}{% endfor %}';
 const { values, positionals } = parseArgs({

@@ -1,5 +1,5 @@
 // table.js: the figures that issue after issue is held to, and how a report reads.
-import { median } from './workload.js';
+import { median } from './replies.js';
 
 /** Rounds become {median, min, max}. */
 export function speeds(results) {

@@ -1,4 +1,4 @@
-// workload.js: what every engine is asked to do, and the arithmetic of repeated figures.
+// workload.js: what every engine is asked to do.
 //
 // All engines read the same tokens of the same text (wllama takes text only, so each prompt is text that gives just these
 // tokens back), decode greedily past any end token, and are timed alike: a prompt from its beginning to the first token of
@@ -44,10 +44,4 @@ export async function preparePrompts(modelPath, sizes) {
   } finally {
     await model.close();
   }
-}
-
-export function median(list) {
-  const sorted = [...list].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

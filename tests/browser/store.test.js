@@ -353,6 +353,30 @@ test('in an isolated page the same model runs with threads', { skip, timeout: 12
   }
 });
 
+test('the browser is asked once to keep the store, when something is stored', { skip }, async () => {
+  const context = await chromium.browser.createBrowserContext();
+  const tab = await context.newPage();
+  await tab.evaluateOnNewDocument(() => {
+    const { persist } = StorageManager.prototype;
+    sessionStorage.asked ??= 0;
+    StorageManager.prototype.persist = function () {
+      sessionStorage.asked++;
+      return persist.call(this);
+    };
+  });
+  const visit = async (/** @type {string} */ name) => {
+    await tab.goto(`${server.origin}/`);
+    await tab.evaluate(prepare);
+    const { url } = served(name, readFileSync(MODEL));
+    assert.match((await replyIn(tab, url)).value.text, /./);
+    return tab.evaluate(() => Number(sessionStorage.asked));
+  };
+  assert.equal(await visit('asked.gguf'), 1);
+  assert.equal(await visit('asked.gguf'), 1);
+  assert.equal(await visit('asked-later.gguf'), 1);
+  await context.close();
+});
+
 test('a name that nobody knows', { skip }, async () => {
   const { code, message } = await pullIn(page, 'gpt-9');
   assert.equal(code, 'NOT_STORED');
