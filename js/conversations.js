@@ -39,7 +39,10 @@ export function createConversations(runtime) {
     return line.session.then(runtime.returnSession, () => {});
   }
 
-  /** A line for oneself: the one that has these messages, else a new one, else the one that waited longest. @param {ChatEntry[]} messages */
+  /**
+   * A line for oneself: the one that has these messages, else a new one, else the one that waited longest.
+   * @param {ChatEntry[]} messages
+   */
   async function take(messages) {
     const idle = lines.filter((line) => !line.busy);
     idle.sort((a, b) => shared(b.entries, messages) - shared(a.entries, messages) || a.used - b.used);
@@ -77,9 +80,10 @@ export function createConversations(runtime) {
       const line = await take(messages);
       const known = shared(line.entries, messages);
       const asked = [...line.entries.slice(0, known), ...messages.slice(known)]; // with the ids of what the model wrote
+      const pieces = () => chatPrompt(runtime.renderer, runtime.template(), asked);
       try {
         const result = await runtime.generate({
-          prompt: async () => promptIds(await chatPrompt(runtime.renderer, runtime.template(), asked), runtime.tokenize, runtime.bos),
+          prompt: async () => promptIds(await pieces(), runtime.tokenize, runtime.bos),
           session: () => line.session,
           ...request,
         });

@@ -27,7 +27,8 @@ function textOf(content, name) {
   if (!Array.isArray(content)) throw new CllaError('BAD_ARGUMENT', `${name}: want a string or an array of text parts`);
   return content.map((part, i) => {
     if (part?.type === 'text' && typeof part.text === 'string') return part.text;
-    throw new CllaError('BAD_ARGUMENT', `${name}[${i}]: want {type: "text", text}, got type ${JSON.stringify(part?.type)}: this reads text only`);
+    const got = JSON.stringify(part?.type);
+    throw new CllaError('BAD_ARGUMENT', `${name}[${i}]: want {type: "text", text}, got type ${got}: this reads text only`);
   }).join('');
 }
 
@@ -152,7 +153,8 @@ async function completionOf({ head, reply, logprobsOf }, signal) {
   const result = await reply.done;
   if (result.finishReason === 'abort') throw abortError(signal);
   const message = { role: /** @type {const} */ ('assistant'), content: result.text, refusal: null };
-  const choice = { index: /** @type {const} */ (0), message, logprobs: await logprobsOf(result.logprobs), finish_reason: result.finishReason };
+  const logprobs = await logprobsOf(result.logprobs);
+  const choice = { index: /** @type {const} */ (0), message, logprobs, finish_reason: result.finishReason };
   return { ...head, object: 'chat.completion', choices: [choice], usage: usageOf(result) };
 }
 
@@ -204,8 +206,10 @@ export function createOpenai(runtime, name) {
       head: { id: `chatcmpl-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000), model: name },
       reply,
       rest: () => scores,
-      logprobsOf: async (found = []) =>
-        checked.logprobs ? { content: await describeLogprobs(textOfToken, found, checked.top_logprobs ?? 0), refusal: null } : null,
+      async logprobsOf(found = []) {
+        if (!checked.logprobs) return null;
+        return { content: await describeLogprobs(textOfToken, found, checked.top_logprobs ?? 0), refusal: null };
+      },
     };
     return { answer, begun };
   }

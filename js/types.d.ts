@@ -261,7 +261,8 @@ export interface ChatCompletionMessageParam {
 }
 
 export interface ChatCompletionCreateParams {
-  /** All of the conversation. What was computed of it for an earlier call is not computed again. */
+  /** All of the conversation. What was computed of it for an earlier call is not computed again: the last two conversations
+   *  are kept, each with a cache of its own. */
   messages: ChatCompletionMessageParam[];
   /** If given: model.info.name. */
   model?: string | null;

@@ -7,11 +7,15 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
+const OPTIONS_APART = /var workerOptions=(\{[^{}]*\});(worker=new Worker\(new URL\([^()]*\),)workerOptions\)/;
+const AWAITED =
+  /if \(isNode\) isPthread = \(await import\('worker_threads'\)\)\.workerData === 'em-pthread';\s*([^]*?)isPthread && clla\(\);/;
 const CHANGES = /** @type {[RegExp, string][]} */ ([
-  [/var workerOptions=(\{[^{}]*\});(worker=new Worker\(new URL\([^()]*\),)workerOptions\)/, '$2$1)'],
+  [OPTIONS_APART, '$2$1)'],
   [
-    /if \(isNode\) isPthread = \(await import\('worker_threads'\)\)\.workerData === 'em-pthread';\s*([^]*?)isPthread && clla\(\);/,
-    "if (isNode) import('worker_threads').then(({ workerData }) => workerData === 'em-pthread' && clla());\n\n$1!isNode && isPthread && clla();",
+    AWAITED,
+    "if (isNode) import('worker_threads').then(({ workerData }) => workerData === 'em-pthread' && clla());\n\n$1" +
+      '!isNode && isPthread && clla();',
   ],
 ]);
 

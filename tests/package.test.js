@@ -5,7 +5,7 @@
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { startChromium, withoutChromium } from './browser/chromium.js';
@@ -144,35 +144,59 @@ for (const [where, flags] of Object.entries({
 
 // ---- a page --------------------------------------------------------------------------------------------------------
 
-const CSP = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'";
-const PAGE_PROGRAM = `
-import { load } from './node_modules/clla/js/index_web.js';
-const model = await load('tinystories-656k', { kv: 'f32', threads: 2 });
-const { ids } = await model.complete(${JSON.stringify(prompt)}, ${OPTIONS}).done;
-const reply = await model.chat().send('The dog', { maxTokens: 4 }).done; // templates, too
-window.result = { ids, chat: reply.text.length > 0, variant: model.info.variant, reasons: model.info.reasons };
-`;
+const CSP = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; img-src data:";
+
+/**
+ * Run a program as a script tag of a page next to node_modules; what it puts into window.result, and what the console said.
+ * @param {string} program @param {{isolated?: boolean}} [options]
+ */
+async function inPage(program, { isolated = false } = {}) {
+  writeFileSync(path.join(installed.folder, 'index.html'), '<!doctype html><link rel="icon" href="data:,"><script type="module" src="program.js"></script>');
+  writeFileSync(path.join(installed.folder, 'program.js'), `import { load } from './node_modules/clla/js/index_web.js';\n${program}`);
+  const server = await startServer({ isolated, folder: installed.folder, headers: { 'Content-Security-Policy': CSP } });
+  const chromium = await startChromium();
+  try {
+    const page = await chromium.browser.newPage();
+    /** @type {string[]} */
+    const said = [];
+    page.on('console', (message) => void said.push(message.text()));
+    page.on('pageerror', (error) => void said.push(String(error)));
+    await page.goto(`${server.origin}/`);
+    await page.waitForFunction('window.result', { timeout: 60_000 }).catch((error) => Promise.reject(new Error(`${error}: ${said}`)));
+    return { result: /** @type {any} */ (await page.evaluate('window.result')), said };
+  } finally {
+    await chromium.close();
+    await server.close();
+  }
+}
 
 for (const isolated of [false, true])
   test(`a script tag under a strict Content-Security-Policy, ${isolated ? 'isolated' : 'not isolated'}`, { skip: withoutChromium }, async () => {
-    writeFileSync(path.join(installed.folder, 'index.html'), '<!doctype html><title>clla</title><script type="module" src="program.js"></script>');
-    writeFileSync(path.join(installed.folder, 'program.js'), PAGE_PROGRAM);
-    const server = await startServer({ isolated, folder: installed.folder, headers: { 'Content-Security-Policy': CSP } });
-    const chromium = await startChromium();
-    try {
-      const page = await chromium.browser.newPage();
-      /** @type {string[]} */
-      const said = [];
-      page.on('console', (message) => void (/favicon/.test(message.location().url ?? '') || said.push(message.text())));
-      page.on('pageerror', (error) => void said.push(String(error)));
-      await page.goto(`${server.origin}/`);
-      await page.waitForFunction('window.result', { timeout: 60_000 }).catch((error) => Promise.reject(new Error(`${error}: ${said}`)));
-      const { reasons, ...result } = /** @type {any} */ (await page.evaluate('window.result'));
-      assert.deepEqual(result, { ids, chat: true, variant: isolated ? 'relaxed-threads' : 'relaxed' });
-      assert.deepEqual(reasons.includes('the page is not cross-origin isolated: one thread'), !isolated);
-      assert.deepEqual(said, []);
-    } finally {
-      await chromium.close();
-      await server.close();
-    }
+    const { result, said } = await inPage(
+      `const model = await load('tinystories-656k', { kv: 'f32', threads: 2 });
+      const { ids } = await model.complete(${JSON.stringify(prompt)}, ${OPTIONS}).done;
+      const reply = await model.chat().send('The dog', { maxTokens: 4 }).done; // templates, too
+      window.result = { ids, chat: reply.text.length > 0, variant: model.info.variant, reasons: model.info.reasons };`,
+      { isolated },
+    );
+    const { reasons, ...rest } = result;
+    assert.deepEqual(rest, { ids, chat: true, variant: isolated ? 'relaxed-threads' : 'relaxed' });
+    assert.equal(reasons.includes('the page is not cross-origin isolated: one thread'), !isolated);
+    assert.deepEqual(said, []);
   });
+
+test('a page reads the .wasm files from where it is told', { skip: withoutChromium }, async () => {
+  for (const name of WASM) cpSync(path.join(installed.folder, 'node_modules/clla', name), path.join(installed.folder, 'moved', path.basename(name)));
+  const { result } = await inPage(
+    `const outcomes = [];
+    for (const wasmUrl of ['nowhere/', 'moved', (file) => new URL('/moved/' + file, location.href)]) {
+      const model = await load('tinystories-656k', { kv: 'f32', wasmUrl }).catch((error) => outcomes.push([error.code, error.message]));
+      if (model.complete) outcomes.push((await model.complete(${JSON.stringify(prompt)}, ${OPTIONS}).done).ids);
+    }
+    window.result = outcomes;`,
+  );
+  const [[code, message], ...written] = result;
+  assert.equal(code, 'NOT_READABLE');
+  assert.match(message, /^wasmUrl: no engine at http:\/\/127\.0\.0\.1:\d+\/nowhere\/clla-relaxed\.wasm: /);
+  assert.deepEqual(written, [ids, ids]);
+});

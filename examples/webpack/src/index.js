@@ -13,7 +13,8 @@ function says(who) {
   return text;
 }
 
-const model = await load(new URL('clla/models/clla-4m-chat.gguf', import.meta.url), { onProgress: ({ phase, loaded }) => (state.textContent = `${phase}: ${loaded} bytes`) });
+const modelUrl = new URL('clla/models/clla-4m-chat.gguf', import.meta.url);
+const model = await load(modelUrl, { onProgress: ({ phase, loaded }) => (state.textContent = `${phase}: ${loaded} bytes`) });
 const chat = model.chat({ sampling: { repetitionPenalty: 1.1 } });
 state.textContent = `${model.info.name}, ${model.info.variant}`;
 send.disabled = false;
