@@ -3,16 +3,15 @@
  *     scripts/build.sh wasm-relaxed-threads:c_benches
  *     node build/wasm-relaxed-threads/tests/c/bench_clla_deep.cjs MODEL BOOK.txt [DEPTH 32768] [THREADS 2] [TURNS 9] [KV]
  *
- * Each turn decodes STEPS tokens behind 4 tokens, behind 2,048, 8,192 and so on, four times as many each, up to DEPTH, each step whole (all layers, logits);
- * printed are the medians, of the speeds and of their ratio to the first of the same turn: what slows a machine down for a
- * while slows all of a turn. READ tokens of the book are read; further rows of the cache are copies of theirs, which costs as
- * much as any others and spares reading a book for half an hour. */
+ * Each turn decodes STEPS tokens behind 4 tokens, behind 2,048, 8,192 and so on, four times as many each, up to DEPTH, each
+ * step whole (all layers, logits); printed are the medians, of the speeds and of their ratio to the first of the same turn:
+ * what slows a machine down for a while slows all of a turn. READ tokens of the book are read; further rows of the cache are
+ * copies of theirs, which costs as much as any others and spares reading a book for half an hour. */
 #define _POSIX_C_SOURCE 200809L
-#include "bench.h"
 #include "clock.h"
-#include "forward.h"
+#include "timeline.h"
 
-enum { READ = 2048, STEPS = 16, TURNS_MAX = 99, DEPTHS_MAX = 8, CHUNK = 128 };
+enum { READ = 2048, STEPS = 16, TURNS_MAX = 99, DEPTHS_MAX = 8 };
 
 #ifdef __EMSCRIPTEN__
 #include <emscripten/heap.h>
@@ -20,29 +19,6 @@ static double memory_bytes(void) { return (double)emscripten_get_heap_size(); }
 #else
 static double memory_bytes(void) { return 0; }
 #endif
-
-typedef struct timeline {
-    arena memory;
-    kv_cache cache;
-    forward forward;
-} timeline;
-
-static void layout(timeline *t, clla_model *m, const kv_spec *spec, const kv_shape *shape, arena *a) {
-    kv_cache_layout(&t->cache, spec, shape, a);
-    forward_layout(&t->forward, m, shape, CHUNK, 1, a);
-}
-
-static void open_timeline(timeline *t, clla_model *m, const char *kv, uint32_t context) {
-    kv_spec spec;
-    kv_shape shape;
-    clla_error error;
-    arena measure = {0};
-    check(kv_spec_parse(kv, &m->hyper.kv, &spec, &error), &error);
-    kv_shape_make(&shape, &spec, &m->hyper.kv, context);
-    layout(t, m, &spec, &shape, &measure);
-    if (!arena_open(&t->memory, measure.used)) fail("no memory");
-    layout(t, m, &spec, &shape, &t->memory);
-}
 
 static void read_tokens(timeline *t, const int32_t *tokens) {
     for (uint32_t i = 0; i < READ; i += CHUNK) forward_step(&t->forward, &t->cache, tokens + i, CHUNK, i, NULL, 0);
@@ -88,7 +64,7 @@ int main(int count, char **arguments) {
     ids book = read_book(m, arguments[2], READ + STEPS);
     timeline t;
     static double speeds[DEPTHS_MAX][TURNS_MAX], shares[DEPTHS_MAX][TURNS_MAX];
-    open_timeline(&t, m, count > 6 ? arguments[6] : NULL, deepest + STEPS);
+    timeline_open(&t, m, count > 6 ? arguments[6] : NULL, deepest + STEPS, 1);
     read_tokens(&t, book.data);
     repeat_rows(&t, deepest + STEPS);
     for (int d = 0; d < depths; d++) decode(&t, at[d], book.data); /* the engine's code is compiled better as it runs */

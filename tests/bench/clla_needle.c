@@ -11,12 +11,11 @@
  * in the cache already. (Logits would not do: the last product rounds hidden states to 8 bits, a step of 1 % in itself.) */
 #include <math.h>
 
-#include "bench.h"
-#include "forward.h"
+#include "timeline.h"
 
 static const char NEEDLE[] = " The secret word of the old lighthouse keeper is marmalade, and nobody else knows it.";
 
-enum { TAIL_MAX = 128, CHUNK = 128 };
+enum { TAIL_MAX = 128 };
 
 /* The book with the needle at `depth` (or without: none), the needle at the end. */
 static ids prompt_of(const ids *book, const ids *needle, size_t total, size_t depth, bool with) {
@@ -32,37 +31,33 @@ static ids prompt_of(const ids *book, const ids *needle, size_t total, size_t de
 
 /* A timeline whose hidden states can be looked at. */
 typedef struct cache {
-    arena memory;
-    kv_cache kv;
-    forward forward;
+    timeline line;
     int32_t *tokens; /* [length] */
     size_t length;
     uint32_t width, vocabulary, tail;
     float *hidden, *logits; /* [tail][width], [tail][vocabulary]: at the last tail tokens */
 } cache;
 
-static void cache_layout(cache *c, clla_model *m, const kv_spec *spec, const kv_shape *shape, arena *a) {
-    kv_cache_layout(&c->kv, spec, shape, a);
-    forward_layout(&c->forward, m, shape, CHUNK, c->tail, a);
-    c->tokens = arena_take(a, shape->context, sizeof *c->tokens);
-    c->hidden = arena_take(a, (uint64_t)c->tail * c->width, sizeof *c->hidden);
-    c->logits = arena_take(a, (uint64_t)c->tail * c->vocabulary, sizeof *c->logits);
+static void *room(size_t count, size_t size) {
+    void *p = calloc(count, size);
+    if (!p) fail("no memory");
+    return p;
 }
 
 static void open_cache(cache *c, clla_model *m, const char *text, size_t context, uint32_t tail) {
-    kv_spec spec;
-    kv_shape shape;
-    clla_error error;
-    arena measure = {0};
     char name[KV_SPEC_TEXT];
     *c = (cache){.width = m->hyper.width, .vocabulary = m->hyper.vocabulary, .tail = tail};
-    check(kv_spec_parse(text, &m->hyper.kv, &spec, &error), &error);
-    kv_shape_make(&shape, &spec, &m->hyper.kv, (uint32_t)context);
-    cache_layout(c, m, &spec, &shape, &measure);
-    if (!arena_open(&c->memory, measure.used)) fail("no memory");
-    cache_layout(c, m, &spec, &shape, &c->memory);
-    kv_spec_print(&spec, &m->hyper.kv, name);
-    printf("%-20s %.1f MB of cache\n", name, (double)c->kv.bytes / 1e6);
+    timeline_open(&c->line, m, text, (uint32_t)context, tail);
+    c->tokens = room(context, sizeof *c->tokens);
+    c->hidden = room((size_t)tail * c->width, sizeof *c->hidden);
+    c->logits = room((size_t)tail * c->vocabulary, sizeof *c->logits);
+    kv_spec_print(&c->line.cache.spec, &m->hyper.kv, name);
+    printf("%-20s %.1f MB of cache\n", name, (double)c->line.cache.bytes / 1e6);
+}
+
+static void close_cache(cache *c) {
+    arena_close(&c->line.memory);
+    free(c->tokens), free(c->hidden), free(c->logits);
 }
 
 static size_t at_most(size_t a, size_t b) { return a < b ? a : b; }
@@ -72,17 +67,18 @@ static void evaluate(cache *c, const ids *p) {
     size_t same = 0, body = p->count - c->tail;
     uint32_t at[TAIL_MAX];
     while (same < at_most(c->length, body) && c->tokens[same] == p->data[same]) same++;
-    kv_cache_truncate(&c->kv, (uint32_t)same, (uint32_t)c->length);
+    timeline *t = &c->line;
+    kv_cache_truncate(&t->cache, (uint32_t)same, (uint32_t)c->length);
     for (size_t n; same < body; same += n) {
         n = at_most(body - same, CHUNK);
-        forward_step(&c->forward, &c->kv, p->data + same, (uint32_t)n, (uint32_t)same, NULL, 0);
+        forward_step(&t->forward, &t->cache, p->data + same, (uint32_t)n, (uint32_t)same, NULL, 0);
     }
     for (uint32_t i = 0; i < c->tail; i++) at[i] = i;
-    forward_step(&c->forward, &c->kv, p->data + body, c->tail, (uint32_t)body, at, c->tail);
+    forward_step(&t->forward, &t->cache, p->data + body, c->tail, (uint32_t)body, at, c->tail);
     memcpy(c->tokens, p->data, p->count * sizeof *p->data);
     c->length = p->count;
-    memcpy(c->hidden, c->forward.picked.data, (size_t)c->tail * c->width * sizeof *c->hidden);
-    memcpy(c->logits, c->forward.logits.data, (size_t)c->tail * c->vocabulary * sizeof *c->logits);
+    memcpy(c->hidden, t->forward.picked.data, (size_t)c->tail * c->width * sizeof *c->hidden);
+    memcpy(c->logits, t->forward.logits.data, (size_t)c->tail * c->vocabulary * sizeof *c->logits);
 }
 
 /* |a - b| / |b| of one row */
@@ -128,8 +124,8 @@ static distance measure(cache *first, cache *second, const ids *book, const ids 
     memcpy(kept, second->hidden, values * sizeof *kept);
     evaluate(second, &without);
     distance none = distance_of(second->hidden, kept, second);
-    printf("%6zu  %8.4f %8.4f  %10.3f %10.3f %9.4f  %8.4f %12.3f\n", depth, d.mean, d.most, a, b, fabs(a - b) / fabs(b), none.mean,
-           logprob_of(second, needle));
+    printf("%6zu  %8.4f %8.4f  %10.3f %10.3f %9.4f  %8.4f %12.3f\n", depth, d.mean, d.most, a, b, fabs(a - b) / fabs(b),
+           none.mean, logprob_of(second, needle));
     fflush(stdout);
     free(kept), free(with.data), free(without.data);
     return (distance){fabs(a - b) / fabs(b), d.most};
@@ -154,7 +150,7 @@ int main(int count, char **arguments) {
     }
     printf("worst: log-probability %.2f %% off, hidden states %.2f %% off\n", 100 * worst.mean, 100 * worst.most);
     free(book.data), free(needle.data);
-    arena_close(&first.memory), arena_close(&second.memory);
+    close_cache(&first), close_cache(&second);
     clla_model_free(m);
     return 0;
 }
