@@ -75,7 +75,7 @@ export const createLoad = (platform) => async (source, options) => {
 async function bring(platform, worker, requests, { onProgress }) {
   const report = progressReporter(onProgress, 'download');
   const onEvent = (/** @type {any} */ { loaded, total }) => report(loaded, total);
-  await platform.askToKeep();
+  platform.askToKeep();
   await worker.call(STORE.PULL, { requests }, { onEvent });
 }
 

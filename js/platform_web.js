@@ -18,7 +18,7 @@ async function catalogue() {
 
 let asked = false;
 
-/** That the browser does not clear the store by itself; some ask the person, so it is asked once. */
+/** That the browser does not clear the store by itself. Firefox asks the person and answers when they do, so it is asked once. */
 async function askToKeep() {
   const storage = globalThis.navigator?.storage;
   if (asked || !storage?.persist) return;
@@ -36,5 +36,5 @@ export const web = {
   catalogue,
   files: undefined,
   baseUrl: globalThis.location?.href,
-  askToKeep: () => askToKeep().catch(() => {}),
+  askToKeep: () => void askToKeep().catch(() => {}),
 };

@@ -48,8 +48,8 @@ function relaxedMissing() {
 }
 
 function threadsMissing() {
-  if (typeof SharedArrayBuffer === 'undefined') return 'the page is not cross-origin isolated';
-  if (!WebAssembly.validate(THREADS)) return 'no shared memory here';
+  if (globalThis.crossOriginIsolated === false && typeof SharedArrayBuffer === 'undefined') return 'the page is not cross-origin isolated';
+  if (typeof SharedArrayBuffer === 'undefined' || !WebAssembly.validate(THREADS)) return 'no shared memory here';
   return '';
 }
 
