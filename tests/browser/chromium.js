@@ -1,20 +1,23 @@
 // chromium.js: a real Chromium for tests, with a profile that lives as long as the test file.
 
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import puppeteer from 'puppeteer-core';
+import { firstOf } from './places.js';
+import { killed, tabOver } from './puppeteer.js';
 
-const PLACES = [
+/** @typedef {import('./browsers.js').Tab} Tab */
+
+export const chromium = firstOf([
+  process.env.CHROMIUM,
   '/usr/bin/chromium',
   '/usr/bin/chromium-browser',
   '/usr/bin/google-chrome',
   '/usr/bin/google-chrome-stable',
   '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
   '/Applications/Chromium.app/Contents/MacOS/Chromium',
-];
-
-export const chromium = [process.env.CHROMIUM, ...PLACES].find((file) => file && existsSync(file));
+]);
 export const withoutChromium = chromium ? false : 'no Chromium: `apt-get install chromium` (Debian), or set CHROMIUM to the path of one';
 
 /** Measure memory when asked, not within the next half minute. */
@@ -32,13 +35,18 @@ export async function startChromium(profile = mkdtempSync(path.join(tmpdir(), 'c
   return {
     browser,
     profile,
-    /** As when the power goes: nothing is told to anyone. */
-    async kill() {
-      const child = browser.process();
-      const gone = new Promise((resolve) => child?.once('exit', resolve));
-      child?.kill('SIGKILL');
-      await gone;
+
+    /** @param {string} url @returns {Promise<Tab>} */
+    async newTab(url) {
+      const page = await browser.newPage();
+      await page.goto(url);
+      const session = await page.createCDPSession();
+      return tabOver(page, async () => void session.send('Page.crash').catch(() => {})); // nobody is left to answer
     },
+
+    /** As when the power goes: nothing is told to anyone. */
+    kill: () => killed(browser.process()),
+
     async close() {
       await browser.close();
       rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
