@@ -18,7 +18,7 @@ async function catalogue() {
 
 let asked = false;
 
-/** That the browser does not clear the store by itself. Firefox asks the person and answers when they do, so it is asked once. */
+/** That the browser does not clear the store by itself. Firefox asks the person and answers when they do: it is asked once. */
 async function askToKeep() {
   const storage = globalThis.navigator?.storage;
   if (asked || !storage?.persist) return;

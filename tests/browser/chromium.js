@@ -18,19 +18,32 @@ export const chromium = firstOf([
   '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
   '/Applications/Chromium.app/Contents/MacOS/Chromium',
 ]);
-export const withoutChromium = chromium ? false : 'no Chromium: `apt-get install chromium` (Debian), or set CHROMIUM to the path of one';
+const HINT = 'no Chromium: `apt-get install chromium` (Debian), or set CHROMIUM to the path of one';
+export const withoutChromium = chromium ? false : HINT;
 
 /** Measure memory when asked, not within the next half minute. */
 export const MEASURE_NOW = '--enable-blink-features=ForceEagerMeasureMemory';
 
-/** Start it. @param {string} [profile] default: an empty one @param {string[]} [more] arguments */
-export async function startChromium(profile = mkdtempSync(path.join(tmpdir(), 'clla-chromium-')), more = []) {
-  const root = process.getuid?.() === 0;
+const SWITCHES = [
+  ...(process.getuid?.() === 0 ? ['--no-sandbox'] : []),
+  '--disable-dev-shm-usage',
+  '--disable-background-timer-throttling',
+  '--disable-renderer-backgrounding',
+];
+
+const emptyProfile = () => mkdtempSync(path.join(tmpdir(), 'clla-chromium-'));
+
+/**
+ * Start it.
+ * @param {string} [profile] default: an empty one
+ * @param {{quotaBytes?: number, switches?: string[]}} [options] quotaBytes: that a site may store
+ */
+export async function startChromium(profile = emptyProfile(), { quotaBytes, switches = [] } = {}) {
   const browser = await puppeteer.launch({
     executablePath: chromium,
     userDataDir: profile,
     protocolTimeout: 300_000,
-    args: [...(root ? ['--no-sandbox'] : []), '--disable-dev-shm-usage', '--disable-background-timer-throttling', '--disable-renderer-backgrounding', ...more],
+    args: [...SWITCHES, ...switches],
   });
   return {
     browser,
@@ -41,6 +54,8 @@ export async function startChromium(profile = mkdtempSync(path.join(tmpdir(), 'c
       const page = await browser.newPage();
       await page.goto(url);
       const session = await page.createCDPSession();
+      const { origin } = new URL(url);
+      if (quotaBytes) await session.send('Storage.overrideQuotaForOrigin', { origin, quotaSize: quotaBytes });
       return tabOver(page, async () => void session.send('Page.crash').catch(() => {})); // nobody is left to answer
     },
 

@@ -16,23 +16,29 @@ export const firefox = firstOf([
   '/usr/bin/firefox',
   '/Applications/Firefox.app/Contents/MacOS/firefox',
 ]);
-export const withoutFirefox = firefox ? false : 'no Firefox: `apt-get install firefox-esr` (Debian), or set FIREFOX to the path of one';
+const HINT = 'no Firefox: `apt-get install firefox-esr` (Debian), or set FIREFOX to the path of one';
+export const withoutFirefox = firefox ? false : HINT;
 
 const PREFERENCES = {
-  'dom.ipc.processCount.webIsolated': 32, // a process for each tab, also of one site, and none in advance: one may be ended
+  // A process for each tab, also of one site, and none in advance: one of them may be ended.
+  'dom.ipc.processCount.webIsolated': 32,
   'dom.ipc.processPrelaunch.enabled': false,
   'dom.min_background_timeout_value': 4, // tabs that are not looked at run as well
   'browser.tabs.crashReporting.sendReport': false,
 };
 
-/** Start it. @param {string} [profile] default: an empty one */
-export async function startFirefox(profile = mkdtempSync(path.join(tmpdir(), 'clla-firefox-'))) {
+/**
+ * Start it.
+ * @param {string} [profile] default: an empty one
+ * @param {{quotaBytes?: number}} [options] that a site may store
+ */
+export async function startFirefox(profile = mkdtempSync(path.join(tmpdir(), 'clla-firefox-')), { quotaBytes } = {}) {
   const browser = await puppeteer.launch({
     browser: 'firefox',
     executablePath: firefox,
     userDataDir: profile,
     protocolTimeout: 300_000,
-    extraPrefsFirefox: PREFERENCES,
+    extraPrefsFirefox: { ...PREFERENCES, 'dom.quotaManager.temporaryStorage.fixedLimit': quotaBytes ? quotaBytes >> 10 : -1 },
     env: { ...process.env, MOZ_CRASHREPORTER_DISABLE: '1' },
   });
   const pages = () => processesBelow(browser.process()?.pid, / tab$/);

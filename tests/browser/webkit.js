@@ -15,9 +15,11 @@ import { firstOf, onPath } from './places.js';
 const LIBRARIES = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64', '/usr/lib', '/usr/libexec'];
 const driver = onPath('WebKitWebDriver');
 const screen = onPath('Xvfb');
-const browser = firstOf([process.env.MINIBROWSER, ...LIBRARIES.flatMap((lib) => ['4.1', '6.0', '4.0'].map((v) => `${lib}/webkit2gtk-${v}/MiniBrowser`))]);
+const builds = LIBRARIES.flatMap((folder) => ['4.1', '4.0'].map((version) => `${folder}/webkit2gtk-${version}/MiniBrowser`));
+const browser = firstOf([process.env.MINIBROWSER, ...builds]);
+const HINT = 'no WebKitGTK to drive: `apt-get install webkit2gtk-driver xvfb` (Debian), or set MINIBROWSER to its path';
 
-export const withoutWebkit = driver && screen && browser ? false : 'no WebKitGTK to drive: `apt-get install webkit2gtk-driver xvfb` (Debian)';
+export const withoutWebkit = driver && screen && browser ? false : HINT;
 
 const wait = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const ended = (/** @type {import('node:child_process').ChildProcess} */ child) => new Promise((resolve) => child.once('exit', resolve));
@@ -32,7 +34,8 @@ async function freePort() {
 
 /** A screen in memory; it tells its number when it is ready. */
 async function startScreen() {
-  const child = spawn(screen ?? '', ['-displayfd', '3', '-screen', '0', '1280x900x24', '-nolisten', 'tcp'], { stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });
+  const args = ['-displayfd', '3', '-screen', '0', '1280x900x24', '-nolisten', 'tcp'];
+  const child = spawn(screen ?? '', args, { stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });
   const told = /** @type {import('node:stream').Readable} */ (child.stdio[3]);
   const number = await new Promise((resolve, reject) => {
     told.once('data', (data) => resolve(String(data).trim()));
@@ -54,10 +57,14 @@ async function untilItAnswers(origin) {
 function begin(code, args, key) {
   const works = (/** @type {any} */ (window).works ??= {});
   const fail = (/** @type {any} */ error) => ({ error: `${error?.name}: ${error?.message}\n${error?.stack}` });
-  works[key] = Promise.resolve().then(() => (0, eval)(`(${code})`)(...args)).then((value) => ({ value }), fail);
+  const pack = (/** @type {any} */ value) => ({ json: JSON.stringify({ value }) }); // left as it is undefined becomes null
+  works[key] = Promise.resolve().then(() => (0, eval)(`(${code})`)(...args)).then(pack, fail);
 }
 
-/** Runs in the page: the end of that work, or nothing when it takes longer. @param {string} key @param {number} ms @param {(outcome: any) => void} done */
+/**
+ * Runs in the page: the end of that work, or nothing when it takes longer.
+ * @param {string} key @param {number} ms @param {(outcome: any) => void} done
+ */
 function finish(key, ms, done) {
   const work = /** @type {any} */ (window).works?.[key];
   if (!work) return done({ error: 'the page is another one now' });
@@ -107,7 +114,7 @@ export async function startWebkit(_profile, { sharedMemory = false } = {}) {
         for (;;) {
           const outcome = /** @type {any} */ (await inTab(handle, () => session.executeAsyncScript(finish, key, 100)));
           if (outcome?.error) throw new Error(outcome.error);
-          if (outcome) return outcome.value;
+          if (outcome) return JSON.parse(outcome.json).value;
           await wait(50);
         }
       },
