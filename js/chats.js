@@ -51,7 +51,7 @@ export function createChats(platform) {
       const keep = keeperOf.get(chat);
       if (!keep) throw new CllaError('BAD_ARGUMENT', 'save: chat: want a chat, as model.chat() gives it');
       checkName('save', name);
-      await platform.askToKeep();
+      platform.askToKeep();
       return describe(await during(signal, () => keep((...what) => storeSession(...what, name, signal))));
     },
 

@@ -75,7 +75,7 @@ export const createLoad = (platform) => async (source, options) => {
 async function bring(platform, worker, requests, { onProgress }) {
   const report = progressReporter(onProgress, 'download');
   const onEvent = (/** @type {any} */ { loaded, total }) => {
-    void platform.askToKeep(); // not for what is stored already
+    platform.askToKeep(); // not for what is stored already
     report(loaded, total);
   };
   await worker.call(STORE.PULL, { requests }, { onEvent });

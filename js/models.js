@@ -104,7 +104,7 @@ export function createModels(platform) {
         throw new CllaError('BAD_ARGUMENT', `pull: ${source} is here already, as a file: models.add() stores files`);
       const { requests } = place;
       if (sha256 !== undefined) requests[0].expected = sha256;
-      await platform.askToKeep();
+      platform.askToKeep();
       const report = progressReporter(onProgress, 'download');
       const onEvent = (/** @type {any} */ { loaded, total }) => report(loaded, total);
       await inWorker(platform, STORE.PULL, { requests }, { signal, onEvent });
@@ -117,7 +117,7 @@ export function createModels(platform) {
       if (!name) throw new CllaError('BAD_ARGUMENT', 'add: this has no name: give it one by the option "name"');
       const request = { id: `own:${name}`, name, url: undefined, expected };
       await checkFree(platform, request);
-      await platform.askToKeep();
+      platform.askToKeep();
       const report = progressReporter(onProgress, 'store');
       if (file instanceof Blob) await addBlob(platform, file, request, report, signal);
       else await addStream(platform, file, request, report, signal);

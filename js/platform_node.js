@@ -33,5 +33,5 @@ export const node = {
     stream: fileStream,
   },
   baseUrl: undefined,
-  askToKeep: async () => {},
+  askToKeep() {},
 };

@@ -18,7 +18,8 @@ async function catalogue() {
 
 const ASKED = 'clla asked to keep';
 
-/** That the browser does not clear the store by itself. Some ask the person, so it is asked once and that is remembered. */
+/** That the browser does not clear the store by itself. Firefox asks the person, and answers when they do: so it is asked once, and
+ *  that is remembered. */
 async function askToKeep() {
   const storage = globalThis.navigator?.storage;
   if (!storage?.persist || localStorage.getItem(ASKED)) return;
@@ -36,5 +37,5 @@ export const web = {
   catalogue,
   files: undefined,
   baseUrl: globalThis.location?.href,
-  askToKeep: () => askToKeep().catch(() => {}),
+  askToKeep: () => void askToKeep().catch(() => {}),
 };

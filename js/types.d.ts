@@ -530,8 +530,8 @@ export interface Platform {
   files: { exists(path: string): boolean; fromUrl(url: string): string; bytes(path: string): Promise<number>; stream(path: string): AsyncIterable<Uint8Array> } | undefined;
   /** What relative URLs are relative to. */
   baseUrl: string | undefined;
-  /** Ask that the store is not cleared. */
-  askToKeep(): Promise<void>;
+  /** Ask that the store is not cleared. Nobody waits for the answer: some browsers leave it to the person. */
+  askToKeep(): void;
 }
 
 /** An instance of the module that Emscripten made; its functions are those of src/wasm_api.c. */

@@ -48,8 +48,9 @@ function relaxedMissing() {
 }
 
 function threadsMissing() {
-  if (typeof SharedArrayBuffer === 'undefined') return 'the page is not cross-origin isolated';
-  if (!WebAssembly.validate(THREADS)) return 'no shared memory here';
+  const shared = typeof SharedArrayBuffer !== 'undefined';
+  if (!shared && globalThis.crossOriginIsolated === false) return 'the page is not cross-origin isolated';
+  if (!shared || !WebAssembly.validate(THREADS)) return 'no shared memory here';
   return '';
 }
 

@@ -2,7 +2,7 @@
 # setup.sh: find or install what building and testing needs. Safe to run again: it does nothing when all is there.
 #
 #   scripts/setup.sh          what `npm start` needs: CMake, Emscripten, the JavaScript packages
-#   scripts/setup.sh test     what `npm test` needs besides: WASI compiler, fuzzer, Node 24, wasmtime
+#   scripts/setup.sh test     what `npm test` needs besides: WASI compiler, fuzzer, Node 24, wasmtime, browsers
 #
 # An emcc >= 3.1.69 on PATH and a WASI SDK named by WASI_SDK_PATH are used as they are. On Debian, as root, the rest
 # comes from the distribution's own packages; elsewhere the script says what to install and stops.
@@ -163,6 +163,25 @@ need_wasmtime() {
     touch "$cache/wasmtime/ready"
 }
 
+# Chromium, Firefox and WebKitGTK. Tests of a browser that cannot be had are skipped and say so.
+need_browsers() {
+    local missing=()
+    have chromium || have chromium-browser || have google-chrome || [ -n "${CHROMIUM:-}" ] || missing+=(chromium)
+    have firefox-esr || have firefox || [ -n "${FIREFOX:-}" ] || missing+=(firefox-esr)
+    have WebKitWebDriver || missing+=(webkit2gtk-driver)
+    have Xvfb || missing+=(xvfb)
+    [ ${#missing[@]} = 0 ] && return
+    if ! can_install; then
+        say "not here: ${missing[*]} (no apt here, or not root): the tests in these browsers will be skipped"
+        return
+    fi
+    refresh_lists
+    for package in "${missing[@]}"; do
+        say "apt-get install $package"
+        apt install -y --no-install-recommends "$package" || say "no $package: the tests that need it will be skipped"
+    done
+}
+
 # ---- what everything needs --------------------------------------------------------------------------------------
 
 need_node() {
@@ -196,4 +215,5 @@ if [ "${1:-}" = test ]; then
     need_fuzzer
     need_node24
     need_wasmtime
+    need_browsers
 fi

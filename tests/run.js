@@ -99,20 +99,26 @@ function cJobs() {
   );
 }
 
-/** The JavaScript tests, file by file, in both engines. @returns {Job[]} */
+/** Tests of tests/browser that run in each of its browsers; the others say themselves where they run. */
+const IN_EACH_BROWSER = ['e2e.test.js', 'store.test.js'];
+const BROWSERS = { chromium: 'Chromium', firefox: 'Firefox', webkit: 'WebKitGTK' };
+
+/** The JavaScript tests, file by file, in both engines; those of pages in every browser. @returns {Job[]} */
 function jsJobs() {
   const both = names('tests/js', /\.test\.js$/).map((name) => `tests/js/${name}`);
   const once = ['tests', 'tests/browser'].flatMap((folder) => names(folder, /\.test\.js$/).map((name) => `${folder}/${name}`));
-  const job = (/** @type {string} */ file, /** @type {string} */ engine, /** @type {string} */ where) => ({
+  const each = IN_EACH_BROWSER.map((name) => `tests/browser/${name}`);
+  const job = (/** @type {string} */ file, /** @type {string} */ engine, /** @type {string} */ where, browser = '') => ({
     name: `${file}${where}`,
     command: [engine, '--test', '--test-reporter=tap', file],
     read: readTap,
-    env: { CLLA_NODE24: node24 },
+    env: { CLLA_NODE24: node24, ...(browser ? { CLLA_BROWSER: browser } : {}) },
   });
   return [
     ...both.map((file) => job(file, process.execPath, ` in ${here}`)),
     ...both.map((file) => job(file, node24, ' in Node 24')),
-    ...once.map((file) => job(file, process.execPath, '')),
+    ...once.filter((file) => !each.includes(file)).map((file) => job(file, process.execPath, '')),
+    ...each.flatMap((file) => Object.entries(BROWSERS).map(([browser, name]) => job(file, process.execPath, ` in ${name}`, browser))),
   ];
 }
 

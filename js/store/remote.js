@@ -17,6 +17,7 @@ import { Transient } from './patience.js';
  */
 
 const UNANSWERED = 2;
+const COUNTED_MS = 100;
 const PASSING = [408, 409, 425, 429, 500, 502, 503, 504];
 
 /** @param {Response} response */
@@ -140,19 +141,32 @@ export function remote(url, fetch) {
  * @param {string} url @param {Response} response @param {AbortSignal} signal
  * @returns {AsyncGenerator<Uint8Array>}
  */
-async function* bodyOf(url, { body }, signal) {
-  if (!body) return;
-  const reader = body.getReader(); // not every browser iterates streams
+async function* bodyOf(url, response, signal) {
+  if (!response.body) return;
+  const began = performance.now();
+  const reader = response.body.getReader(); // not every browser iterates streams
   try {
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return;
+      if (done) break;
       yield value;
     }
+    if (isEncoded(response) && (await endsEarly(response, began))) throw new Error('it ended early');
   } catch (error) {
     if (signal.aborted) throw abortError(signal);
     throw new Transient(`${url}: the connection broke: ${reasonOf(error)}`, { cause: error });
   }
+}
+
+/**
+ * Firefox ends a compressed body that was cut off as if it were whole. What it counted on the wire tells, a little later.
+ * @param {Response} response @param {number} began
+ */
+async function endsEarly({ url, headers }, began) {
+  await new Promise((resolve) => setTimeout(resolve, COUNTED_MS));
+  const found = /** @type {PerformanceResourceTiming[]} */ (performance.getEntriesByName(url, 'resource')).at(-1);
+  const counted = found && found.responseEnd > began ? found.encodedBodySize : 0; // 0: it is another site's secret
+  return counted > 0 && counted < Number(headers.get('content-length'));
 }
 
 /** @param {any} error */

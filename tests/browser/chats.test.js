@@ -26,7 +26,7 @@ let chromium;
 before(async () => {
   if (skip) return;
   server = await startServer({ isolated: true });
-  chromium = await startChromium(undefined, [MEASURE_NOW]);
+  chromium = await startChromium(undefined, { switches: [MEASURE_NOW] });
 });
 after(async () => {
   if (skip) return;

@@ -57,8 +57,9 @@ const ISOLATION = {
  * @param {boolean} [options.isolated] pages may share memory between threads
  * @param {string} [options.folder] what is served; default: the repository
  * @param {Record<string, string>} [options.headers] of every answer from there
+ * @param {number} [options.lingerMs] from the last byte to the cut of a connection, so that what was sent gets out first
  */
-export async function startServer({ isolated = false, folder = root, headers = {} } = {}) {
+export async function startServer({ isolated = false, folder = root, headers = {}, lingerMs = 30 } = {}) {
   const always = { ...(isolated ? ISOLATION : {}), ...headers };
   /** @type {Map<string, Behaviour>} */
   const files = new Map();
@@ -116,7 +117,7 @@ export async function startServer({ isolated = false, folder = root, headers = {
     }
     if (stop === stallAfter && stop < body.length) return;
     if (stop === cut && stop < body.length) {
-      await new Promise((resolve) => setTimeout(resolve, 30)); // what was written gets out first
+      await new Promise((resolve) => setTimeout(resolve, lingerMs));
       response.destroy();
     } else response.end();
   }

@@ -1,0 +1,26 @@
+// processes.js: the processes of a browser, so that one of its tabs can be ended as a crash ends it (Linux).
+
+import { readFileSync, readdirSync } from 'node:fs';
+
+/** @returns {{pid: number, parent: number, command: string}[]} */
+function allProcesses() {
+  return readdirSync('/proc').filter((name) => /^\d+$/.test(name)).flatMap((pid) => {
+    try {
+      const parent = Number(/\) \S (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1]);
+      return [{ pid: Number(pid), parent, command: readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim() }];
+    } catch {
+      return []; // it ended meanwhile
+    }
+  });
+}
+
+/**
+ * The processes below one whose command matches.
+ * @param {number | undefined} top @param {RegExp} command @returns {number[]}
+ */
+export function processesBelow(top, command) {
+  const all = allProcesses();
+  /** @param {number | undefined} pid @returns {typeof all} */
+  const below = (pid) => all.filter(({ parent }) => parent === pid).flatMap((child) => [child, ...below(child.pid)]);
+  return below(top).filter((found) => command.test(found.command)).map(({ pid }) => pid);
+}
