@@ -71,7 +71,8 @@ function chatFrom(runtime, { session, length, kv, cache, note }, { sampling, tri
 }
 
 /**
- * @typedef {<T>(write: (runtime: Runtime, own: SessionFacts, note: import('./types.d.ts').ChatNote) => Promise<T>) => Promise<T>} Keeper
+ * @typedef {import('./types.d.ts').ChatNote} ChatNote
+ * @typedef {<T>(write: (runtime: Runtime, own: SessionFacts, note: ChatNote) => Promise<T>) => Promise<T>} Keeper
  */
 
 /** What writes a chat somewhere. @type {WeakMap<Chat, Keeper>} */

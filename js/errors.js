@@ -21,7 +21,7 @@
 //   NO_SPACE                  storage is full; the message tells how much is missing; what came is kept
 //   DAMAGED                   a stored file is damaged and cannot be fetched again
 //   NOT_STORED                no model or chat of this name is stored here
-//   IN_USE                    the stored model is loaded or being downloaded, here or in another tab; another program has the chat
+//   IN_USE                    the stored model is loaded or being downloaded, here or elsewhere; another program has the chat
 //   BAD_TEMPLATE              the model's chat template throws, never ends or grows without bound
 //   BUSY                      this chat is still writing its last reply
 //   CLOSED                    the model was closed

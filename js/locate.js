@@ -62,7 +62,10 @@ async function byUrl(url, platform) {
   const { protocol } = new URL(url);
   if (protocol === 'file:' && platform.files) return { path: platform.files.fromUrl(url) };
   if (protocol !== 'http:' && protocol !== 'https:')
-    throw new CllaError('BAD_ARGUMENT', `source: cannot read ${protocol} URLs, only http:, https:${platform.files ? ' and file:' : ''}`);
+    throw new CllaError(
+      'BAD_ARGUMENT',
+      `source: cannot read ${protocol} URLs, only http:, https:${platform.files ? ' and file:' : ''}`,
+    );
   const { shelf } = platform.openStore();
   return { requests: requestsFor(await shelf.list().finally(() => shelf.close()), url) };
 }

@@ -49,7 +49,8 @@ function describeAll(records) {
     const parts = partNames(name);
     const found = records.filter((record) => parts.includes(record.name)).sort((a, b) => a.name.localeCompare(b.name));
     const whole = describe(found);
-    return found.length === parts.length ? whole : { ...whole, name, complete: false, verified: false, bytes: undefined, parts: parts.length };
+    if (found.length === parts.length) return whole;
+    return { ...whole, name, complete: false, verified: false, bytes: undefined, parts: parts.length };
   });
 }
 
@@ -62,7 +63,8 @@ async function findStored(platform, name) {
   if (records.length > 0) return { store, records };
   store.shelf.close();
   const names = describeAll(all).map((model) => model.name);
-  throw new CllaError('NOT_STORED', `${name}: is not stored here; ${names.length ? `there is ${names.join(', ')}` : 'nothing is'}`);
+  const others = names.length ? `there is ${names.join(', ')}` : 'nothing is';
+  throw new CllaError('NOT_STORED', `${name}: is not stored here; ${others}`);
 }
 
 /**
@@ -160,7 +162,11 @@ export function createModels(platform) {
 async function checkFree(platform, { id, name }) {
   const { shelf } = platform.openStore();
   const taken = (await shelf.list().finally(() => shelf.close())).some((record) => record.name === name && record.id !== id);
-  if (taken) throw new CllaError('BAD_ARGUMENT', `add: another stored model is called ${name}: give this one a name by the option "name"`);
+  if (taken)
+    throw new CllaError(
+      'BAD_ARGUMENT',
+      `add: another stored model is called ${name}: give this one a name by the option "name"`,
+    );
 }
 
 /**
@@ -170,7 +176,8 @@ async function checkFree(platform, { id, name }) {
 async function addBlob(platform, blob, request, report, signal) {
   const validator = validatorOf(blob);
   const wanted = { ...request, validator, replace: validator === undefined };
-  if (platform.files) return addHere(platform, wanted, blobOrigin(blob, request.name), report, signal); // Node cannot send all Blobs
+  // Node cannot send all Blobs.
+  if (platform.files) return addHere(platform, wanted, blobOrigin(blob, request.name), report, signal);
   const onEvent = (/** @type {any} */ { loaded, total }) => report(loaded, total);
   return inWorker(platform, STORE.ADD, { blob, request: wanted }, { signal, onEvent });
 }

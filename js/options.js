@@ -163,7 +163,8 @@ export const OPENAI = {
   messages: anything,
   model: typed('string'),
   stream: typed('boolean'),
-  stream_options: (/** @type {any} */ value, /** @type {string} */ name) => checkOptions(name, value, { include_usage: typed('boolean') }),
+  stream_options: (/** @type {any} */ value, /** @type {string} */ name) =>
+    checkOptions(name, value, { include_usage: typed('boolean') }),
   max_tokens: integer(0, 2 ** 31 - 1),
   max_completion_tokens: integer(0, 2 ** 31 - 1),
   temperature: number(0, 2),

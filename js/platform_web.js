@@ -13,13 +13,14 @@ async function catalogue() {
   const response = await fetch(catalogueUrl()).catch(() => undefined); // offline, or left out of a site
   if (!response?.ok) return [];
   const { models } = await response.json();
-  return models.map((/** @type {any} */ m) => (m.path ? { ...m, path: undefined, url: new URL(m.path, catalogueUrl()).href } : m));
+  const urlOf = (/** @type {string} */ file) => new URL(file, catalogueUrl()).href;
+  return models.map((/** @type {any} */ m) => (m.path ? { ...m, path: undefined, url: urlOf(m.path) } : m));
 }
 
 const ASKED = 'clla asked to keep';
 
-/** That the browser does not clear the store by itself. Firefox asks the person, and answers when they do: so it is asked once, and
- *  that is remembered. */
+/** That the browser does not clear the store by itself. Firefox asks the person, and answers when they do: so it is asked
+ *  once, and that is remembered. */
 async function askToKeep() {
   const storage = globalThis.navigator?.storage;
   if (!storage?.persist || localStorage.getItem(ASKED)) return;

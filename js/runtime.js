@@ -44,7 +44,10 @@ export async function createRuntime(platform, worker, { facts: { info }, wanted,
     cacheFacts: await cacheFacts(worker, wanted, session),
     tokenize: (texts) => worker.call(COMPUTE.TOKENIZE, { texts }),
     cacheFactsOf: (kv, own) => cacheFacts(worker, { kv }, own),
-    forkSession: async (own) => ({ ...(await worker.call(COMPUTE.SESSION_FORK, { session: own.session })), restored: own.restored }),
+    forkSession: async ({ session: from, restored }) => {
+      const fork = await worker.call(COMPUTE.SESSION_FORK, { session: from });
+      return { ...fork, restored };
+    },
     piecesOfFile: (file) => piecesOf(typeof file === 'string' || file instanceof URL ? readFile(platform, file) : file).pieces,
     generate: (request) => generate(worker, request, loadMs),
 

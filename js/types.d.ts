@@ -338,8 +338,14 @@ export interface ChatCompletionStream extends AsyncIterable<ChatCompletionChunk>
 }
 
 export interface ChatCompletions {
-  create(params: ChatCompletionCreateParams & { stream: true }, options?: { signal?: AbortSignal }): Promise<ChatCompletionStream>;
-  create(params: ChatCompletionCreateParams & { stream?: false | null }, options?: { signal?: AbortSignal }): Promise<ChatCompletion>;
+  create(
+    params: ChatCompletionCreateParams & { stream: true },
+    options?: { signal?: AbortSignal },
+  ): Promise<ChatCompletionStream>;
+  create(
+    params: ChatCompletionCreateParams & { stream?: false | null },
+    options?: { signal?: AbortSignal },
+  ): Promise<ChatCompletion>;
   create(params: ChatCompletionCreateParams, options?: { signal?: AbortSignal }): Promise<ChatCompletion | ChatCompletionStream>;
 }
 
@@ -527,7 +533,14 @@ export interface Platform {
   /** The models known by name, each with a URL, or a path where it comes with the package. */
   catalogue(): Promise<{ name: string; url?: string; path?: string; sha256?: string | null; bytes?: number | null }[]>;
   /** Undefined: there are no files with paths. */
-  files: { exists(path: string): boolean; fromUrl(url: string): string; bytes(path: string): Promise<number>; stream(path: string): AsyncIterable<Uint8Array> } | undefined;
+  files:
+    | {
+        exists(path: string): boolean;
+        fromUrl(url: string): string;
+        bytes(path: string): Promise<number>;
+        stream(path: string): AsyncIterable<Uint8Array>;
+      }
+    | undefined;
   /** What relative URLs are relative to. */
   baseUrl: string | undefined;
   /** Ask that the store is not cleared. Nobody waits for the answer: some browsers leave it to the person. */

@@ -175,7 +175,10 @@ async function feedChunk(chunk, call) {
 
 /** @param {Platform} platform @returns {Record<string, (params: any, call: CallContext) => any>} */
 const computeHandlers = ({ readParts }) => ({
-  /** @param {{variant?: 'simd' | 'relaxed', threads: number, vocabularyOnly: boolean, wasmUrls?: Record<string, string>}} params */
+  /**
+   * @param {{variant?: 'simd' | 'relaxed', threads: number, vocabularyOnly: boolean,
+   *   wasmUrls?: Record<string, string>}} params
+   */
   async [COMPUTE.OPEN]({ variant, threads, vocabularyOnly, wasmUrls }) {
     const choice = chooseVariant({ variant, threads });
     engine = bind(await instantiate(choice.variant, choice.threads, wasmUrls));

@@ -27,7 +27,8 @@ typedef struct arena {
 bool arena_open(arena *a, uint64_t size);
 
 /* Hand out count * item bytes. Returns NULL while measuring, else never NULL: asking for more than was measured is
- * our own mistake (assert). A measure counts in 64 bits, so that a size beyond this build's memory can be told; arena_open refuses it. */
+ * our own mistake (assert). A measure counts in 64 bits, so that a size beyond this build's memory can be told; arena_open
+ * refuses it. */
 void *arena_take(arena *a, uint64_t count, uint64_t item);
 
 /* Free the memory; safe on an empty arena. */

@@ -70,7 +70,8 @@ void clla_loader_free(clla_loader *loader); /* give up; NULL is fine */
 void clla_model_free(clla_model *model); /* its sessions must be freed before; NULL is fine */
 
 /* Everything worth showing, as one JSON object: architecture, name, parameters, layers, width, heads, context,
- * vocabulary, pooling of embeddings, bytes by type, tokenizer, chat template. Returns the whole length, writes at most capacity bytes. */
+ * vocabulary, pooling of embeddings, bytes by type, tokenizer, chat template. Returns the whole length, writes at most
+ * capacity bytes. */
 size_t clla_model_info(const clla_model *model, char *json, size_t capacity);
 
 uint32_t clla_model_vocabulary(const clla_model *model);

@@ -8,8 +8,9 @@
  * Quantized weights meet activations that are quantized once, to int8 in blocks of 32 with their sums ("columns"); all
  * matrices that read the same activations share that. Weights of type F32, F16 and BF16 meet the activations in f32.
  *
- * Scales and F16 values must be finite (tensor_row_is_finite). Kernels cannot fail and do not allocate. Each result element is computed by one call in a fixed order, so results do
- * not depend on how rows are split among threads. The scalar and SIMD128 builds agree bit for bit. */
+ * Scales and F16 values must be finite (tensor_row_is_finite). Kernels cannot fail and do not allocate. Each result element
+ * is computed by one call in a fixed order, so results do not depend on how rows are split among threads. The scalar and
+ * SIMD128 builds agree bit for bit. */
 #ifndef CLLA_KERNELS_H
 #define CLLA_KERNELS_H
 

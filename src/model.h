@@ -16,7 +16,8 @@
 /* One layer. A matrix that an architecture does not have has data NULL, a vector is NULL. */
 typedef struct layer {
     const float *attn_norm;                 /* [width] */
-    matrix q, k, v;                         /* [heads * key_dim, width], [kv_heads * key_dim, width], [kv_heads * value_dim, width] */
+    matrix q, k, v;                         /* [heads * key_dim, width], [kv_heads * key_dim, width],
+                                             * [kv_heads * value_dim, width] */
     const float *q_bias, *k_bias, *v_bias;  /* optional */
     const float *q_norm, *k_norm;           /* [key_dim] */
     matrix q_a;                             /* latents: [q_rank, width], optional; q is [heads * key_dim, q_rank] then */

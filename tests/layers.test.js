@@ -164,6 +164,12 @@ test('only simd.h mentions an intrinsic or an instruction set', () => {
   assert.deepEqual(occurrences(others, /\b(wasm_[a-z0-9]+x\d+_\w+|wasm_v128_\w+|v128_t|_mm\d*_\w+|__wasm_simd128__|__wasm_relaxed_simd__|__AVX\w*|__ARM_NEON)\b/), []);
 });
 
+test('no line in src/ and js/ is over 130 columns', () => {
+  const own = [...cFiles, ...jsFiles, ...filesIn('js', /\.d\.ts$/)].filter((file) => !/vendor|unicode_tables/.test(file));
+  const long = own.flatMap((file) => read(file).split('\n').flatMap((line, i) => (line.length > 130 ? [`${file}:${i + 1}`] : [])));
+  assert.deepEqual(long, []);
+});
+
 test('the public header is short', () => {
   const lines = read('src/clla.h').split('\n').length;
   assert.ok(lines <= 250, `src/clla.h has ${lines} lines`);

@@ -84,8 +84,14 @@ export const PROMPT_OPTIONS = [
 export const JSON_OPTION = option('--json', 'print one JSON object');
 export const TIMINGS_OPTION = option('--timings', 'tell on stderr how fast it went');
 export const SYSTEM_OPTION = option('--system <text>', 'what the model is told before the conversation');
-export const RESUME_OPTION = option('--resume <file>', 'go on with the chat that the file holds, if it exists; save it there on leaving');
-export const TRIM_OPTION = option('--no-trim', 'when the context is full, refuse what is said instead of dropping the oldest messages');
+export const RESUME_OPTION = option(
+  '--resume <file>',
+  'go on with the chat that the file holds, if it exists; save it there on leaving',
+);
+export const TRIM_OPTION = option(
+  '--no-trim',
+  'when the context is full, refuse what is said instead of dropping the oldest messages',
+);
 export const DEPTHS = { whole, readDepths };
 
 /** @param {Given} given */

@@ -92,7 +92,7 @@ function sizesJson(session, lengths) {
     percent: percent(session, session.bytesPerToken),
     components: { codes, scales, rope_keys: ropeKeys, residual },
     storing_layers: session.storingLayers,
-    session_bytes: Object.fromEntries(lengths.map(({ context, cacheBytes, scratchBytes }) => [context, cacheBytes + scratchBytes])),
+    session_bytes: Object.fromEntries(lengths.map((n) => [n.context, n.cacheBytes + n.scratchBytes])),
     cache_bytes: Object.fromEntries(lengths.map(({ context, cacheBytes }) => [context, cacheBytes])),
   };
 }
@@ -128,12 +128,13 @@ function inspectJson(info, session, lengths) {
 /** @param {ModelInfo} info @param {Session} session @param {Lengths} lengths */
 function page(info, session, lengths) {
   const { bold } = colours(process.stdout);
+  const tokenizer = [info.tokenizer.kind, info.tokenizer.pre].filter(Boolean);
   const lines = [
     bold(info.name),
     row('architecture', info.architecture),
     row('file', `${formatBytes(info.fileBytes)} (${formatCount(info.fileBytes)} bytes)`),
     ...(info.parameters > 0 ? weightRows(info) : [row('weights', 'none: a vocabulary only')]),
-    row('vocabulary', `${formatCount(info.vocabulary)} tokens, ${[info.tokenizer.kind, info.tokenizer.pre].filter(Boolean).join(' ')}`),
+    row('vocabulary', `${formatCount(info.vocabulary)} tokens, ${tokenizer.join(' ')}`),
     row('chat template', info.chatTemplate ? 'yes' : 'no'),
     ...(info.license ? [row('licence', info.license)] : []),
     ...(session ? [...sessionRows(info, session), ...lengthRows(lengths)] : []),
@@ -176,14 +177,15 @@ const formatPercent = (value) => `${Number(value.toPrecision(3))} %`;
 /** @param {ModelInfo} info @param {NonNullable<Session>} session */
 function sessionRows({ layers }, session) {
   const { codes, scales, ropeKeys, residual } = session.components;
+  const { bytesPerToken, storingLayers } = session;
   const parts = { codes, scales, 'rope keys': ropeKeys };
   const split = Object.entries(parts).filter(([, bytes]) => bytes > 0).map(([name, bytes]) => `${name} ${formatCount(bytes)}`);
   const share = formatPercent(percent(session, session.bytesPerToken));
   return [
     colours(process.stdout).bold(`Cache ${session.kv}, ${formatCount(session.context)} tokens`),
-    row('a token', `${formatCount(session.bytesPerToken)} bytes: ${split.join(', ')}`),
+    row('a token', `${formatCount(bytesPerToken)} bytes: ${split.join(', ')}`),
     row('', `${share} of multi-head attention in 16 bits (${formatCount(session.plainBytesPerToken)} bytes)`),
-    row('a layer', `${formatCount(session.bytesPerToken / session.storingLayers)} bytes; ${session.storingLayers} of ${layers} layers store`),
+    row('a layer', `${formatCount(bytesPerToken / storingLayers)} bytes; ${storingLayers} of ${layers} layers store`),
     ...(residual > 0 ? [row('first tokens', `${formatBytes(residual)} more, once, to keep them in 16 bits`)] : []),
     row('in all', `${formatBytes(session.cacheBytes)} (${formatCount(session.cacheBytes)} bytes)`),
     row('working memory', formatBytes(session.scratchBytes)),
@@ -192,7 +194,8 @@ function sessionRows({ layers }, session) {
 
 /** @param {Lengths} lengths */
 export function lengthRows(lengths) {
-  const cells = (/** @type {string[]} */ ...texts) => `  ${texts.map((text, i) => text.padStart([7, 15, 17, 12, 16][i])).join('')}`;
+  const widths = [7, 15, 17, 12, 16];
+  const cells = (/** @type {string[]} */ ...texts) => `  ${texts.map((text, i) => text.padStart(widths[i])).join('')}`;
   return [
     colours(process.stdout).dim(cells('tokens', 'cache', 'bytes', 'of f16 MHA', 'working memory')),
     ...lengths.map((size) =>

@@ -73,7 +73,10 @@ function median(list) {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/** Ids that look like text to the engine: anywhere in the vocabulary. @param {Model} model @param {number} count @param {number} salt */
+/**
+ * Ids that look like text to the engine: anywhere in the vocabulary.
+ * @param {Model} model @param {number} count @param {number} salt
+ */
 const someIds = (model, count, salt) =>
   Array.from({ length: count }, (_, i) => ((i + 1) * 7919 + salt * 104729) % model.info.vocabulary);
 
@@ -111,7 +114,10 @@ export async function benchCommand(name, given, interrupts) {
       for (const n of prefill)
         prefills[n] = await measure(async (run) => (await time(someIds(model, n, run + 1), 1)).promptPerSecond);
       for (const depth of decode)
-        decodes[depth] = await measure(async () => (await time(someIds(model, Math.max(depth, 4), 0), decodeTokens)).decodePerSecond);
+        decodes[depth] = await measure(async () => {
+          const timings = await time(someIds(model, Math.max(depth, 4), 0), decodeTokens);
+          return timings.decodePerSecond;
+        });
     });
     bar.clear();
     const { memoryBytes } = await model.memory();
@@ -135,10 +141,11 @@ async function reportBench({ info }, { prefill, decode, loadMs, memoryBytes }, g
     peak_bytes: memoryBytes,
   };
   if (given.json) return void process.stdout.write(`${JSON.stringify(report)}\n`);
+  const rate = (/** @type {string} */ what, /** @type {number} */ x) => `${what.padEnd(28)}${formatCount(x)} tokens/s`;
   const lines = [
     `${info.name}, ${formatBytes(info.fileBytes)}, ${info.variant}, ${info.threads} thread${info.threads > 1 ? 's' : ''}`,
-    ...Object.entries(prefill).map(([n, x]) => `  prefill of ${formatCount(Number(n))}`.padEnd(28) + `${formatCount(x)} tokens/s`),
-    ...Object.entries(decode).map(([n, x]) => `  decode after ${formatCount(Number(n))}`.padEnd(28) + `${formatCount(x)} tokens/s`),
+    ...Object.entries(prefill).map(([n, x]) => rate(`  prefill of ${formatCount(Number(n))}`, x)),
+    ...Object.entries(decode).map(([n, x]) => rate(`  decode after ${formatCount(Number(n))}`, x)),
     '  load'.padEnd(28) + `${round(loadMs)} ms`,
     '  memory'.padEnd(28) + formatBytes(memoryBytes),
   ];

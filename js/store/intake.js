@@ -78,7 +78,10 @@ export async function checkSpace(shelf, name, needed) {
   const { usage, quota } = await shelf.space();
   if (usage === undefined || quota === undefined || quota - usage >= needed) return;
   const missing = needed - Math.max(0, quota - usage);
-  throw new CllaError('NO_SPACE', `${name}: ${megabytes(needed)} are to be stored, ${megabytes(missing)} more than there is room for`);
+  throw new CllaError(
+    'NO_SPACE',
+    `${name}: ${megabytes(needed)} are to be stored, ${megabytes(missing)} more than there is room for`,
+  );
 }
 
 /** @param {Origin} origin @param {Uint8Array} bytes the first ones */
@@ -198,7 +201,8 @@ function withMissing({ request }, sink, error) {
   if (!(error instanceof CllaError) || error.code !== 'NO_SPACE' || error.cause === undefined) return error;
   const { size } = sink.record;
   const missing = size === undefined ? 'more' : megabytes(size - storedBytes(sink.record));
-  return new CllaError('NO_SPACE', `${request.name}: storage is full: ${missing} are missing; what has come is kept`, { cause: error });
+  const sentence = `${request.name}: storage is full: ${missing} are missing; what has come is kept`;
+  return new CllaError('NO_SPACE', sentence, { cause: error });
 }
 
 /**

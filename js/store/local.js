@@ -18,7 +18,8 @@ export function blobOrigin(blob, name) {
     retries: false,
     reopens: true,
     async open(from) {
-      return { from, total: blob.size, validator, sha256: undefined, body: streamed(blob.slice(from).stream(), name), close() {} };
+      const body = streamed(blob.slice(from).stream(), name);
+      return { from, total: blob.size, validator, sha256: undefined, body, close() {} };
     },
   };
 }

@@ -1,5 +1,6 @@
 // processes.js: what programs that share a folder must agree on. A lock is a file with the number of the process that holds
-// it and touches it now and then; one whose process is gone, or that nobody touches, counts for nothing. Those who wait look at the record to see how far the other one is.
+// it and touches it now and then; one whose process is gone, or that nobody touches, counts for nothing. Those who wait look
+// at the record to see how far the other one is.
 
 import { mkdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { createHash } from 'node:crypto';

@@ -35,7 +35,8 @@ async function fetchAgain({ fetch }, record, index, signal) {
       if ((await digest(bytes)) === chunkHashes[index]) return bytes;
       throw damaged(`, and ${url} has another file now: remove it and pull it again`, undefined);
     } catch (error) {
-      if (error instanceof CllaError && error.code === 'NOT_READABLE') throw damaged(` and cannot be fetched again: ${error.message}`, error);
+      if (error instanceof CllaError && error.code === 'NOT_READABLE')
+        throw damaged(` and cannot be fetched again: ${error.message}`, error);
       if (!(error instanceof Transient)) throw error;
       if (failures >= PATIENCE.attempts) throw damaged(` and cannot be fetched again: ${error.message}`, error);
       await sleep(pauseBefore(failures, PATIENCE, error.waitMs), signal);

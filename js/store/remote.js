@@ -181,7 +181,8 @@ const reasonOf = (error) => error?.cause?.message || error?.message || String(er
  */
 export async function fetchPiece(url, fetch, { start, end }, signal) {
   const cut = new AbortController();
-  const { response } = await fetch(url, { Range: `bytes=${start}-${end - 1}` }, AbortSignal.any([signal, cut.signal])).catch((error) => {
+  const range = { Range: `bytes=${start}-${end - 1}` };
+  const { response } = await fetch(url, range, AbortSignal.any([signal, cut.signal])).catch((error) => {
     if (signal.aborted) throw abortError(signal);
     throw new Transient(`${url}: ${reasonOf(error)}`, { cause: error });
   });

@@ -90,7 +90,10 @@ export function openShelf(name = 'clla') {
     }
   }
 
-  /** The record must be the one that this writer knows. @param {IDBObjectStore} files @param {FileRecord} record @param {number} chunks */
+  /**
+   * The record must be the one that this writer knows.
+   * @param {IDBObjectStore} files @param {FileRecord} record @param {number} chunks
+   */
   async function checkOwn(files, { id, name, writer }, chunks) {
     /** @type {FileRecord | undefined} */
     const found = await result(files.get(id));
@@ -130,7 +133,8 @@ export function openShelf(name = 'clla') {
 
     async read(record, index) {
       const what = `${record.name}: chunk ${index + 1}`;
-      const bytes = await transact('readonly', what, (_, chunks) => result(chunks.get(chunkKey(record, index)))).catch((error) => {
+      const key = chunkKey(record, index);
+      const bytes = await transact('readonly', what, (_, chunks) => result(chunks.get(key))).catch((error) => {
         if (error instanceof CllaError && error.cause instanceof DOMException) return undefined; // its file is gone or broken
         throw error;
       });

@@ -34,7 +34,8 @@ export function tabLocks() {
     ifFree,
 
     async exclusive(name, signal, onWait, work) {
-      const first = await locks.request(name, { ifAvailable: true }, async (lock) => (lock ? { value: await work() } : undefined));
+      const ifTaken = async (/** @type {Lock | null} */ lock) => (lock ? { value: await work() } : undefined);
+      const first = await locks.request(name, { ifAvailable: true }, ifTaken);
       if (first) return first.value;
       onWait();
       let working = false;

@@ -27,7 +27,17 @@ bool kv_spec_equal(const kv_spec *a, const kv_spec *b) {
 
 /* ---- reading items ------------------------------------------------------------------------------------------- */
 
-typedef enum field { PRESET = 1, WIDTH = 2, DEPTH = 4, LENGTH = 8, BITS = 16, ROPE = 32, MINIMUM = 64, GROUP = 128, SINKS = 256 } field;
+typedef enum field {
+    PRESET = 1,
+    WIDTH = 2,
+    DEPTH = 4,
+    LENGTH = 8,
+    BITS = 16,
+    ROPE = 32,
+    MINIMUM = 64,
+    GROUP = 128,
+    SINKS = 256
+} field;
 
 /* What was typed, before it meets the model. */
 typedef struct request {
@@ -161,7 +171,8 @@ static clla_status check_axes(const request *r, const kv_model *m, clla_error *e
     bool latent = r->given & WIDTH ? r->width == KV_LATENT : m->rank > 0;
     if (latent && m->rank == 0) return refuse(error, "the model has no latents: its width is heads");
     if (!(r->given & DEPTH)) return CLLA_OK;
-    if (r->shared && !latent) return refuse(error, "keys and values of heads differ in every layer: depth=shared needs width=latent");
+    if (r->shared && !latent)
+        return refuse(error, "keys and values of heads differ in every layer: depth=shared needs width=latent");
     if (r->shared && !is_shared(m)) return refuse(error, "every layer of the model owns its row: depth is own");
     if (!r->shared && latent && is_shared(m))
         return refuse(error, "layers of the model share their latents and have none of their own: depth is shared");
@@ -189,7 +200,8 @@ static clla_status check_bits(const request *r, const kv_spec *s, const kv_model
     if (r->given & SINKS && s->sinks && !has_room_for_sinks(s))
         return refuse(error, "sinks= keeps the first tokens at 16 bits: the others have 32 in part");
     if (s->sinks > KV_SINKS_MAX)
-        return clla_fail(error, CLLA_BAD_KV_SPEC, "cache specification: sinks=%u: want at most %d tokens", s->sinks, KV_SINKS_MAX);
+        return clla_fail(error, CLLA_BAD_KV_SPEC, "cache specification: sinks=%u: want at most %d tokens", s->sinks,
+                         KV_SINKS_MAX);
     return CLLA_OK;
 }
 
