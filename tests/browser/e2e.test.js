@@ -181,7 +181,7 @@ for (const site of SITES)
 
 const CHATS = /** @type {[Site, Model][]} */ ([[SITES[0], BUNDLED], [SITES[1], BUNDLED], [SITES[1], SMOLLM2]]);
 for (const [site, model] of CHATS)
-  test(`${model.name} in ${site.name}: a chat saved goes on after a reload`, { skip: model.without, timeout: LIMIT }, async () => {
+  test(`${model.name} in ${site.name}: a saved chat goes on afterwards`, { skip: model.without, timeout: LIMIT }, async () => {
     const url = serve(site, model);
     const tab = await openPage(site);
     const stayed = await tab.evaluate(async (from) => {
