@@ -7,6 +7,36 @@ import { CllaError } from './errors.js';
 
 const SPLIT = /-(\d{5})-of-(\d{5})(\.gguf)$/i;
 const PIECE_BYTES = 1 << 20;
+const SLICE_BYTES = 1 << 22;
+
+/**
+ * A Blob from some place on. Not its stream(): Firefox and WebKit give all of it in one piece.
+ * @param {Blob} blob @param {number} [from]
+ */
+export async function* slicesOf(blob, from = 0) {
+  for (let at = from; at < blob.size; at += SLICE_BYTES) {
+    const slice = blob.slice(at, at + SLICE_BYTES);
+    const bytes = await slice.arrayBuffer().catch((/** @type {unknown} */ error) => {
+      throw new CllaError('NOT_READABLE', `the file cannot be read: ${error}`, { cause: error });
+    });
+    yield new Uint8Array(bytes);
+  }
+}
+
+/** Not every browser iterates streams. @param {AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>} source */
+export async function* piecesIn(source) {
+  if (Symbol.asyncIterator in source) return yield* /** @type {AsyncIterable<Uint8Array>} */ (source);
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (source).getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
+}
 
 /**
  * @param {string} name of the first part, or of the only one
@@ -28,12 +58,13 @@ export function partNames(name) {
  * @returns {{total: number | undefined, pieces: AsyncIterable<Uint8Array>}}
  */
 export function piecesOf(source) {
-  if (source instanceof Blob) return { total: source.size, pieces: checked(source.stream()) };
+  if (source instanceof Blob) return { total: source.size, pieces: checked(slicesOf(source)) };
   const whole = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
   if (ArrayBuffer.isView(whole)) {
     const bytes = new Uint8Array(whole.buffer, whole.byteOffset, whole.byteLength);
     return { total: bytes.length, pieces: checked([bytes]) };
   }
+  if (whole instanceof ReadableStream) return { total: undefined, pieces: checked(piecesIn(whole)) };
   if (whole !== null && typeof whole === 'object' && (Symbol.asyncIterator in whole || Symbol.iterator in whole))
     return { total: undefined, pieces: checked(/** @type {AsyncIterable<Uint8Array>} */ (whole)) };
   throw new CllaError('BAD_ARGUMENT', 'source: want a name, a path, a URL, a Blob, bytes, a stream or an async iterable');

@@ -1,6 +1,7 @@
 // local.js: files of one's own as sources: a Blob can begin anywhere, a stream at its beginning only.
 
 import { CllaError } from '../errors.js';
+import { piecesIn, slicesOf } from '../source.js';
 
 /** @typedef {import('./types.d.ts').Origin} Origin */
 
@@ -18,8 +19,7 @@ export function blobOrigin(blob, name) {
     retries: false,
     reopens: true,
     async open(from) {
-      const body = streamed(blob.slice(from).stream(), name);
-      return { from, total: blob.size, validator, sha256: undefined, body, close() {} };
+      return { from, total: blob.size, validator, sha256: undefined, body: slicesOf(blob, from), close() {} };
     },
   };
 }
@@ -41,20 +41,5 @@ async function* streamed(source, name) {
   for await (const bytes of piecesIn(source)) {
     if (!(bytes instanceof Uint8Array)) throw new CllaError('BAD_ARGUMENT', `${name}: gives pieces that are not bytes`);
     yield bytes;
-  }
-}
-
-/** Not every browser iterates streams. @param {AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>} source */
-async function* piecesIn(source) {
-  if (Symbol.asyncIterator in source) return yield* /** @type {AsyncIterable<Uint8Array>} */ (source);
-  const reader = /** @type {ReadableStream<Uint8Array>} */ (source).getReader();
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      yield value;
-    }
-  } finally {
-    await reader.cancel().catch(() => {});
   }
 }

@@ -90,7 +90,11 @@ async function prepare() {
     opening.onupgradeneeded = () => opening.result.createObjectStore('files');
     return (await answer(opening)).transaction('files', mode).objectStore('files');
   };
-  const keep = async (/** @type {Uint8Array} */ bytes) => answer((await files('readwrite')).put(bytes, 'chat'));
+  const keep = async (/** @type {Uint8Array} */ bytes) => {
+    const store = await files('readwrite');
+    store.put(bytes, 'chat');
+    await new Promise((resolve) => (store.transaction.oncomplete = resolve)); // else a reload may come first
+  };
   const kept = async () => answer((await files('readonly')).get('chat'));
   Object.assign(window, { clla, outcome, state, load, keep, kept });
 }
@@ -203,7 +207,7 @@ for (const [site, model] of CHATS)
     const reopened = await tab.evaluate(async (from) => {
       const { load, kept } = /** @type {Inside} */ (window);
       const loaded = await load(from);
-      const chat = await loaded.restore(await kept());
+      const chat = await loaded.restore(new Blob([await kept()]));
       const { ids, timings } = await chat.send('And then?', { maxTokens: 8, ignoreEos: true }).done;
       await loaded.close();
       return { ids, promptN: timings.promptN };
@@ -291,6 +295,29 @@ for (const site of SITES) {
     await tab.close();
   });
 }
+
+test('a file and a stream are loaded as they come, in small pieces', { skip, timeout: LIMIT }, async () => {
+  const tab = await openPage(SITES[0]);
+  const url = `${SITES[0].server.origin}/models/clla-4m-chat.gguf`;
+  const found = await tab.evaluate(async (from, prompt, maxTokens) => {
+    const { load } = /** @type {Inside} */ (window);
+    const bytes = await (await fetch(from)).arrayBuffer();
+    const all = [];
+    for (const source of [new File([bytes], 'mine.gguf'), (await fetch(from)).body]) {
+      let pieces = 0;
+      const model = await load(source, { threads: 1, onProgress: () => pieces++ });
+      const { ids } = await model.complete(prompt, { maxTokens, ignoreEos: true }).done;
+      await model.close();
+      all.push({ ids, pieces });
+    }
+    return all;
+  }, url, BUNDLED.prompt, BUNDLED.tokens);
+  for (const { ids, pieces } of found) {
+    assert.deepEqual(ids, idsInNode(BUNDLED, wantedBuild(SITES[0])));
+    assert.ok(pieces > 3, `${pieces} pieces`);
+  }
+  await tab.close();
+});
 
 const usual = kind === BROWSERS.webkit ? skip : `isolated pages of ${kind.name} share memory anyway: see above`;
 
