@@ -165,7 +165,7 @@ test('a file that cannot be written is refused before the model is loaded', () =
 const NOBODY = 65534;
 const root0 = process.getuid?.() === 0;
 const readable = root0 && spawnSync(process.execPath, ['--check', cli], { uid: NOBODY }).status === 0;
-const noOther = readable ? false : 'only root can become somebody else';
+const noOther = readable ? false : 'needs root, and a Node and a clone that others may read';
 
 test('folders and files that somebody else may not use are refused, whatever is in them', { skip: noOther }, () =>
   inFolder(async (folder) => {
