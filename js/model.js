@@ -1,6 +1,6 @@
 // model.js: the object that load() gives.
 
-import { CllaError } from './errors.js';
+import { CllaError, abortError } from './errors.js';
 import { COMPUTE, TOKENIZE } from './protocol.js';
 import { COMPLETE, EMBED, LOAD, SCORE, TEXT, checkIds, checkOptions, checkText } from './options.js';
 import { startReply } from './reply.js';
@@ -95,6 +95,7 @@ async function score(runtime, ids, options) {
   const list = checkIds('score: ids', ids);
   const { signal, onPrefill } = checkOptions('score', options, SCORE);
   if (list.length < 2) throw new CllaError('BAD_ARGUMENT', 'score: want at least two ids');
+  if (signal?.aborted) throw abortError(signal);
   // As long as a chat's: long and short contexts rotate differently in some models (longrope).
   const context = Math.max(list.length, runtime.cacheFacts.contextSize);
   const wide = { context, kv: runtime.wanted.kv, logitsMax: 32 };
@@ -123,6 +124,7 @@ async function embed(runtime, info, texts, options) {
     );
   const empty = texts.findIndex((text, i) => checkText(`embed: texts[${i}]`, text) === '');
   if (empty >= 0) throw new CllaError('BAD_ARGUMENT', `embed: texts[${empty}] is empty`);
+  if (signal?.aborted) throw abortError(signal);
   if (texts.length === 0) return [];
   const flags = TOKENIZE.BOS_IF_WANTED | TOKENIZE.EOS_IF_WANTED;
   const ids = await runtime.tokenize(texts.map((text) => ({ text, flags })));

@@ -4,9 +4,23 @@
 import { CllaError } from './errors.js';
 import { TEMPLATE } from './protocol.js';
 import { serve } from './rpc.js';
-import { Template } from './vendor/jinja.js';
+import { Environment, Template } from './vendor/jinja.js';
 
 const SIZE_MAX = 1 << 22; // characters of one rendering beyond its input
+const RANGE_MAX = 1e6; // numbers in one list
+
+/** @param {number} start @param {number} [stop] @param {number} [step] */
+const rangeLength = (start, stop, step) => (stop === undefined ? start : (stop - start) / (step ?? 1));
+
+// A list that grows in one step is not stopped by the limit of this thread's memory: it ends the whole process.
+const { set } = Environment.prototype;
+Environment.prototype.set = function (/** @type {string} */ name, /** @type {unknown} */ value) {
+  if (name !== 'range' || typeof value !== 'function') return set.call(this, name, value);
+  return set.call(this, name, (/** @type {[number, number?, number?]} */ ...bounds) => {
+    if (rangeLength(...bounds) > RANGE_MAX) throw new Error(`range() of more than ${RANGE_MAX} numbers`);
+    return value(...bounds);
+  });
+};
 
 /** The last template: chats render the same one again and again. */
 let current = { source: '', template: /** @type {Template | undefined} */ (undefined) };

@@ -1,1 +1,1 @@
-export { Template } from '@huggingface/jinja';
+export { Environment, Template } from '@huggingface/jinja';

@@ -181,7 +181,12 @@ test('a template that throws, loops or swells is stopped, and the model stays us
       template: "{% set ns = namespace(s='abcdefgh') %}{% for a in range(40) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s | upper }}",
     });
     await assert.rejects(swells.send('a').done, fails('BAD_TEMPLATE', /more memory|without end|template fails|takes more/));
-    const { text } = await model.chat({ template: LINES }).send('Once', SHORT).done;
+    for (const bounds of ['1000000000', '0, 1000000000', '0, 900000, 0.5'])
+      await assert.rejects(
+        model.chat({ template: `{% for i in range(${bounds}) %}x{% endfor %}` }).send('a').done,
+        fails('BAD_TEMPLATE', /range\(\) of more than 1000000 numbers/),
+      );
+    const { text } = await model.chat({ template: `{% for i in range(3) %}${LINES}{% endfor %}` }).send('Once', SHORT).done;
     assert.ok(text.length > 0);
   }));
 
