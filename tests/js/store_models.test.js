@@ -3,7 +3,7 @@
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { createReadStream, mkdtempSync, openAsBlob, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createReadStream, mkdtempSync, openAsBlob, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { load, models } from '../../js/index.js';
@@ -103,6 +103,48 @@ test('files of one’s own: a Blob, a stream, an export', async () => {
   const { bytes: used, quota } = await models.usage();
   assert.equal(used, 2 * bytes.length);
   assert.ok(Number(quota) > used);
+});
+
+/** @param {string} name */
+const small = (name) => Buffer.from(`GGUF ${name}`);
+/** Each file is there with its own bytes; then it is removed. @param {string[]} names */
+async function checkKept(names) {
+  for (const name of names) {
+    const exported = await new Response(await models.export(name)).text();
+    assert.equal(exported, small(name).toString(), name);
+  }
+  const stored = readdirSync(folder);
+  for (const name of names) await models.remove(name);
+  return stored;
+}
+
+test('names that no file can have do not become the same', async () => {
+  const names = ['모델.gguf', '소설.gguf', 'my model.gguf', 'my_model.gguf', 'ok', 'ok.gguf', '.ok.gguf', '_ok.gguf', 'ok.gguf.part'];
+  for (const name of names) await models.add(new Blob([small(name)]), { name });
+  const stored = await checkKept(names);
+  for (const plain of ['my_model.gguf', 'ok.gguf', '_ok.gguf']) assert.ok(stored.includes(plain), plain);
+  for (const at of ['a%20b.gguf', 'a_b.gguf', 'q.gguf?x=1', 'q_x_1.gguf']) {
+    const [part] = at.split('?');
+    server.put(`odd/${part}`, { bytes: small(decodeURIComponent(part)) });
+    await models.pull(`${server.origin}/files/odd/${at}`);
+  }
+  await checkKept(['a b.gguf', 'a_b.gguf', 'q.gguf', 'q_x_1.gguf']);
+});
+
+test('names that are too long for a file', async () => {
+  const names = [`${'n'.repeat(300)}.gguf`, `${'n'.repeat(300)}m.gguf`, '모'.repeat(300)];
+  for (const name of names) await models.add(new Blob([small(name)]), { name });
+  await checkKept(names);
+});
+
+test('what an earlier version stored under a name that it changed is found, and makes way', async () => {
+  await models.add(new Blob([small('my old.gguf')]), { name: 'my old.gguf' });
+  const file = readdirSync(folder).find((name) => /^my_old=.*gguf$/.test(name));
+  for (const end of ['', '.json']) renameSync(path.join(folder, file + end), path.join(folder, `my_old.gguf${end}`));
+  assert.equal(await new Response(await models.export('my old.gguf')).text(), 'GGUF my old.gguf');
+  await models.add(new Blob([small('my_old.gguf')]), { name: 'my_old.gguf' });
+  await checkKept(['my old.gguf', 'my_old.gguf']);
+  assert.ok(!readdirSync(folder).some((name) => name.startsWith('my_old')));
 });
 
 test('wrong arguments are refused by name', async () => {
