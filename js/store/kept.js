@@ -25,7 +25,7 @@ const versionOf = ({ chat }) => chat?.version ?? 0;
 export function newestOfEach(records) {
   /** @type {Map<string, FileRecord>} */
   const newest = new Map();
-  for (const record of records.filter(({ complete }) => complete)) {
+  for (const record of records.filter(({ complete, chat }) => complete && chat)) {
     const other = newest.get(record.name);
     if (!other || versionOf(record) > versionOf(other)) newest.set(record.name, record);
   }
@@ -109,7 +109,7 @@ export const removeChat = ({ shelf, locks }, name) =>
   locks.exclusive(chatLock(name), undefined, () => {}, async () => {
     const all = await shelf.list();
     const found = all.filter((record) => record.name === name);
-    if (!found.some(({ complete }) => complete)) throw notStored(name, newestOfEach(all));
+    if (newestOfEach(found).length === 0) throw notStored(name, newestOfEach(all));
     for (const { id } of found) await shelf.remove(id);
   });
 

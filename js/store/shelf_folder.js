@@ -31,6 +31,12 @@ function removed(error) {
   throw error;
 }
 
+/** The same of a record, and of one that this program may not read. @param {any} error */
+function unreadable(error) {
+  if (['EACCES', 'EISDIR', 'EPERM'].includes(error.code)) return undefined;
+  return removed(error);
+}
+
 /**
  * One that every file system takes and no other record has: a plain name is kept, and none of those has a "=".
  * @param {FileRecord} record
@@ -46,11 +52,45 @@ function toJson({ hashState, file: _, ...record }) {
   return JSON.stringify({ ...record, hashState: hashState && Buffer.from(hashState).toString('base64') }, undefined, 1);
 }
 
-/** @param {string} text @returns {FileRecord} */
+/** @param {unknown} value */
+const isText = (value) => typeof value === 'string';
+/** @param {any} value */
+const isCount = (value) => Number.isSafeInteger(value) && value >= 0;
+/** @param {(value: any) => boolean} is */
+const maybe = (is) => (/** @type {any} */ value) => value === undefined || is(value);
+/** @param {Record<string, (value: any) => boolean>} shape @returns {(value: any) => boolean} */
+const shaped = (shape) => (value) =>
+  typeof value === 'object' && value !== null && Object.entries(shape).every(([key, is]) => is(value[key]));
+
+const isRecord = shaped({
+  id: isText,
+  name: isText,
+  url: maybe(isText),
+  writer: isText,
+  size: maybe(isCount),
+  chunkBytes: isCount,
+  chunkHashes: (value) => Array.isArray(value) && value.every(isText),
+  hashState: maybe(isText),
+  expected: maybe(isText),
+  sha256: maybe(isText),
+  validator: maybe(isText),
+  complete: (value) => typeof value === 'boolean',
+  chat: maybe(shaped({ model: isText, messages: isCount, date: Number.isFinite, version: isCount })),
+});
+
+/** What JSON leaves out. */
+const UNKNOWN = { size: undefined, url: undefined, expected: undefined, sha256: undefined, validator: undefined };
+
+/** @param {string} text @returns {FileRecord | undefined} undefined: damaged, which must not keep the others from being read */
 function fromJson(text) {
-  const record = JSON.parse(text);
-  const hashState = record.hashState && new Uint8Array(Buffer.from(record.hashState, 'base64'));
-  return { size: undefined, url: undefined, expected: undefined, sha256: undefined, validator: undefined, ...record, hashState };
+  try {
+    const record = JSON.parse(text);
+    if (!isRecord(record)) return undefined;
+    const hashState = record.hashState && new Uint8Array(Buffer.from(record.hashState, 'base64'));
+    return { ...UNKNOWN, ...record, hashState };
+  } catch {
+    return undefined;
+  }
 }
 
 /**
@@ -74,7 +114,7 @@ export function openShelf(folder, { fileOf = fileName, mode = 0o666 } = {}) {
 
   /** @param {string} file as the folder has it, which may be the name that an earlier version gave it */
   async function readRecord(file) {
-    const text = await readFile(path.join(folder, `${file}.json`), 'utf8').catch(removed);
+    const text = await readFile(path.join(folder, `${file}.json`), 'utf8').catch(unreadable);
     const record = text === undefined ? undefined : fromJson(text);
     return record && fileOf(record) !== file ? { ...record, file } : record;
   }

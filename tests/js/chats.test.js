@@ -7,7 +7,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { LINES, fails, root, smollm, tiny, withModel, withoutSmollm } from './helpers.js';
+import { DAMAGED_RECORDS, LINES, fails, root, smollm, tiny, withModel, withoutSmollm } from './helpers.js';
 
 const data = mkdtempSync(path.join(tmpdir(), 'clla-chats-'));
 process.env.CLLA_DATA = data; // before the package looks, in this thread and in its workers
@@ -136,6 +136,26 @@ test('a signal stops saving and opening; the earlier chat stays', () =>
     await (await chats.open('stopped', model)).close();
     assert.equal((await model.memory()).usedBytes, usedBytes, 'what was begun was given back, and so is a chat that is closed');
     await chats.remove('stopped');
+  }));
+
+test('a damaged record counts as not there: all else goes on', () =>
+  withModel({ threads: 1 }, async (model) => {
+    const chat = model.chat(DRAWN);
+    await chats.save('sound', chat);
+    const noChat = '{"id": "d", "name": "sound", "writer": "w", "chunkBytes": 1, "chunkHashes": [], "complete": true}';
+    const file = path.join(folder, 'd.clla.json');
+    for (const text of [...DAMAGED_RECORDS, noChat]) {
+      writeFileSync(file, text);
+      assert.deepEqual((await chats.list()).map(({ name }) => name), ['sound'], text);
+      await (await chats.open('sound', model)).close();
+      await chats.save('sound', chat);
+      await chats.save('other', chat);
+      await chats.remove('other');
+      await assert.rejects(chats.remove('d'), fails('NOT_STORED', /d: no chat of this name is saved here; there is sound$/));
+    }
+    rmSync(file, { force: true });
+    await chats.remove('sound');
+    assert.deepEqual(files(), []);
   }));
 
 test('a flipped bit is found, and said', () =>

@@ -3,12 +3,14 @@
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { createReadStream, mkdtempSync, openAsBlob, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  createReadStream, mkdirSync, mkdtempSync, openAsBlob, readFileSync, readdirSync, renameSync, rmSync, rmdirSync, statSync, writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { load, models } from '../../js/index.js';
 import { startServer, syntheticFile } from '../browser/server.js';
-import { fails, golden, root, tiny } from './helpers.js';
+import { DAMAGED_RECORDS, fails, golden, root, tiny } from './helpers.js';
 
 const TINY_SHA = 'dc606fac801bf67d0c85ababa734fc620981f22df97fd058a1f1a5d6da39690a';
 const cache = mkdtempSync(path.join(tmpdir(), 'clla-models-'));
@@ -145,6 +147,26 @@ test('what an earlier version stored under a name that it changed is found, and 
   await models.add(new Blob([small('my_old.gguf')]), { name: 'my_old.gguf' });
   await checkKept(['my old.gguf', 'my_old.gguf']);
   assert.ok(!readdirSync(folder).some((name) => name.startsWith('my_old')));
+});
+
+test('a damaged record counts as not there: all else goes on, and its file is stored again', async () => {
+  const before = await models.list();
+  const file = path.join(folder, 'd.gguf.json');
+  mkdirSync(folder, { recursive: true });
+  const damage = [...DAMAGED_RECORDS.map((text) => () => writeFileSync(file, text)), () => mkdirSync(file)];
+  for (const write of damage) {
+    write();
+    assert.deepEqual(await models.list(), before);
+    await models.add(new Blob([small('a.gguf')]), { name: 'a.gguf' });
+    assert.ok((await models.usage()).bytes > 0);
+    await checkKept(['a.gguf']);
+    await assert.rejects(models.remove('d.gguf'), fails('NOT_STORED', /d\.gguf: is not stored here/));
+    await assert.rejects(load('d.gguf'), fails('NOT_READABLE', /d\.gguf/));
+    if (statSync(file).isDirectory()) continue;
+    await models.add(new Blob([small('d.gguf')]), { name: 'd.gguf' });
+    await checkKept(['d.gguf']);
+  }
+  rmdirSync(file);
 });
 
 test('wrong arguments are refused by name', async () => {
