@@ -18,11 +18,12 @@ const NAME_MAX = 200; // of the 255 bytes that file systems take, endings apart
 const STEM_MAX = 160;
 const ENDINGS = ['', '.part', '.json'];
 
-/** @param {any} error @param {string} what */
-function storageError(error, what) {
+/** @param {any} error @param {string} what @returns {CllaError} */
+export function storageError(error, what) {
   if (error instanceof CllaError) return error;
   const full = error?.code === 'ENOSPC' || error?.code === 'EDQUOT';
-  return new CllaError(full ? 'NO_SPACE' : 'NOT_READABLE', `${what}: ${error?.message ?? error}`, { cause: error });
+  const said = `${what}: ${full ? 'storage is full: ' : ''}${error?.message ?? error}`;
+  return new CllaError(full ? 'NO_SPACE' : 'NOT_READABLE', said, { cause: error });
 }
 
 /** What is left of a file that went while the folder was read. @param {any} error */

@@ -36,9 +36,15 @@ const program = (body, source = tiny) => `
   ${body}
   await model.close();`;
 
-/** @param {string} body @param {string} [source] @returns {any} what it prints, as JSON */
-function inProgram(body, source) {
-  const made = spawnSync(process.execPath, ['--input-type=module', '-e', program(body, source)], { encoding: 'utf8' });
+/**
+ * @param {string} body
+ * @param {string} [source]
+ * @param {string} [options] of Node, for its workers too
+ * @returns {any} what it prints, as JSON
+ */
+function inProgram(body, source, options = '') {
+  const env = { ...process.env, NODE_OPTIONS: options };
+  const made = spawnSync(process.execPath, ['--input-type=module', '-e', program(body, source)], { encoding: 'utf8', env });
   assert.equal(made.status, 0, made.stderr);
   return JSON.parse(made.stdout);
 }
@@ -156,6 +162,28 @@ test('a damaged record counts as not there: all else goes on', () =>
     rmSync(file, { force: true });
     await chats.remove('sound');
     assert.deepEqual(files(), []);
+  }));
+
+/** Read before a program, in each of its threads: the disk has no room for what a lock holds. */
+const FULL = `data:text/javascript,${encodeURIComponent(`
+  import { open } from 'node:fs/promises';
+  const handle = await open(${JSON.stringify(tiny)});
+  const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+  Object.getPrototypeOf(handle).writeFile = () => Promise.reject(full);
+  await handle.close();`)}`;
+
+test('a full disk has no room for a lock: nothing is saved and no lock is left, and removing makes room', () =>
+  withModel({ threads: 1 }, async (model) => {
+    await chats.save('there', model.chat(DRAWN));
+    const body = `
+      const { code, message } = await chats.save('more', model.chat()).catch((error) => error);
+      await chats.remove('there');
+      console.log(JSON.stringify({ code, message, left: await chats.list() }));`;
+    const { code, message, left } = inProgram(body, tiny, `--import=${FULL}`);
+    assert.equal(code, 'NO_SPACE', message);
+    assert.match(message, /chats: storage is full: ENOSPC/);
+    assert.deepEqual(left, []);
+    assert.deepEqual(readdirSync(folder), []);
   }));
 
 test('a flipped bit is found, and said', () =>

@@ -6,6 +6,7 @@ import { execFile, spawn } from 'node:child_process';
 import {
   createReadStream, mkdirSync, mkdtempSync, openAsBlob, readFileSync, readdirSync, renameSync, rmSync, rmdirSync, statSync, writeFileSync,
 } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { load, models } from '../../js/index.js';
@@ -167,6 +168,30 @@ test('a damaged record counts as not there: all else goes on, and its file is st
     await checkKept(['d.gguf']);
   }
   rmdirSync(file);
+});
+
+test('a full disk has no room for a lock: nothing is added and no lock is left, and removing makes room', async (t) => {
+  await models.add(new Blob([small('full.gguf')]), { name: 'full.gguf' });
+  const handle = await open(tiny);
+  const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+  t.mock.method(Object.getPrototypeOf(handle), 'writeFile', () => Promise.reject(full));
+  await handle.close();
+  const adding = models.add(new Blob([small('more.gguf')]), { name: 'more.gguf' });
+  await assert.rejects(adding, fails('NO_SPACE', /store: storage is full: ENOSPC/));
+  assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('.lock')), []);
+  await models.remove('full.gguf');
+  await assert.rejects(models.remove('full.gguf'), fails('NOT_STORED', /full\.gguf/));
+});
+
+test('a store that cannot be made is told of', async () => {
+  const pull = [path.join(root, 'js/cli.js'), 'pull', served('nowhere.gguf')];
+  const made = await new Promise((resolve) => {
+    execFile(process.execPath, pull, { env: { ...process.env, CLLA_CACHE: tiny } }, (error, _, stderr) => {
+      resolve({ status: error?.code, stderr });
+    });
+  });
+  assert.equal(made.status, 3, made.stderr);
+  assert.match(made.stderr, /^clla: .*tinystories-656k\.gguf.store: ENOTDIR: not a directory, mkdir .*\n$/);
 });
 
 test('wrong arguments are refused by name', async () => {
