@@ -134,6 +134,26 @@ test('names that no file can have do not become the same', async () => {
   await checkKept(['a b.gguf', 'a_b.gguf', 'q.gguf', 'q_x_1.gguf']);
 });
 
+test('names of parts that no split model has are refused; those that are stored are listed and removed', async () => {
+  const names = ['p-00005-of-00003.gguf', 'm-00001-of-00000.gguf', 'z-00000-of-00002.gguf'];
+  const before = await models.list();
+  for (const name of names) {
+    const refused = fails('BAD_ARGUMENT', new RegExp(`${name}: no split model has a part`));
+    await assert.rejects(models.add(new Blob([small(name)]), { name }), refused);
+    await assert.rejects(models.pull(served(name)), refused);
+    assert.deepEqual(await models.list(), before);
+    await models.pull(served(name.replace('.gguf', '%2Egguf'))); // its name is seen when it is decoded
+    const found = (await models.list()).find((model) => model.name === name);
+    assert.deepEqual([found?.complete, found?.parts], [true, 1]);
+    await models.remove(name);
+  }
+  assert.deepEqual(await models.list(), before);
+  const loud = 'M-00002-OF-00002.GGUF';
+  await models.add(new Blob([small(loud)]), { name: loud });
+  assert.equal((await models.list()).find(({ name }) => name === 'M-00001-OF-00002.GGUF')?.complete, false);
+  await models.remove(loud);
+});
+
 test('names that are too long for a file', async () => {
   const names = [`${'n'.repeat(300)}.gguf`, `${'n'.repeat(300)}m.gguf`, '모'.repeat(300)];
   for (const name of names) await models.add(new Blob([small(name)]), { name });
