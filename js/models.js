@@ -6,7 +6,7 @@ import { progressReporter } from './progress.js';
 import { STORE } from './protocol.js';
 import { closedError } from './runtime.js';
 import { connect } from './rpc.js';
-import { partNames } from './source.js';
+import { checkPart, namesBeside } from './source.js';
 import { locate } from './locate.js';
 import { recordsOf, storedBytes } from './store/layout.js';
 import { blobOrigin, streamOrigin, validatorOf } from './store/local.js';
@@ -39,14 +39,11 @@ function describe(records) {
   };
 }
 
-/** @param {string} name @returns {string} the name of its first part, where it is a part */
-const firstPart = (name) => name.replace(/-\d{5}(-of-\d{5}\.gguf)$/i, '-00001$1');
-
 /** @param {FileRecord[]} records @returns {StoredModel[]} */
 function describeAll(records) {
-  const names = new Set(records.map(({ name }) => firstPart(name)));
+  const names = new Set(records.map(({ name }) => namesBeside(name)[0]));
   return [...names].sort().map((name) => {
-    const parts = partNames(name);
+    const parts = namesBeside(name);
     const found = records.filter((record) => parts.includes(record.name)).sort((a, b) => a.name.localeCompare(b.name));
     const whole = describe(found);
     if (found.length === parts.length) return whole;
@@ -58,7 +55,7 @@ function describeAll(records) {
 async function findStored(platform, name) {
   const store = platform.openStore();
   const all = await store.shelf.list();
-  const parts = partNames(firstPart(checkText('name', name)));
+  const parts = namesBeside(checkText('name', name));
   const records = parts.flatMap((part) => all.filter((record) => record.name === part || record.url === part));
   if (records.length > 0) return { store, records };
   store.shelf.close();
@@ -117,6 +114,7 @@ export function createModels(platform) {
       const { onProgress, signal, sha256: expected, ...given } = checkOptions('add', options, ADD);
       const name = given.name ?? /** @type {Partial<File>} */ (file)?.name;
       if (!name) throw new CllaError('BAD_ARGUMENT', 'add: this has no name: give it one by the option "name"');
+      checkPart(name);
       const request = { id: `own:${name}`, name, url: undefined, expected };
       await checkFree(platform, request);
       platform.askToKeep();

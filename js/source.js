@@ -5,7 +5,7 @@ import { CllaError } from './errors.js';
 
 /** @typedef {import('./types.d.ts').ModelSource} ModelSource */
 
-const SPLIT = /-(\d{5})-of-(\d{5})(\.gguf)$/i;
+const SPLIT = /-(\d{5})(-of-(\d{5})\.gguf)$/i;
 const PIECE_BYTES = 1 << 20;
 const SLICE_BYTES = 1 << 22;
 
@@ -38,18 +38,36 @@ export async function* piecesIn(source) {
   }
 }
 
+/** @param {string} name @param {number} part @returns {string} the name of that part of the same model */
+const partOf = (name, part) => name.replace(SPLIT, `-${String(part).padStart(5, '0')}$2`);
+
+/** A part of none, or the fifth of three. @param {string} name */
+export function checkPart(name) {
+  const [, part, , count] = SPLIT.exec(name) ?? [];
+  if (count === undefined || (Number(part) >= 1 && Number(part) <= Number(count))) return;
+  throw new CllaError('BAD_ARGUMENT', `${name}: no split model has a part ${Number(part)} of ${Number(count)}`);
+}
+
 /**
  * @param {string} name of the first part, or of the only one
  * @returns {string[]} all names, in order
  */
 export function partNames(name) {
-  const [, first, count] = SPLIT.exec(name) ?? [];
+  checkPart(name);
+  const [, part, , count] = SPLIT.exec(name) ?? [];
   if (count === undefined) return [name];
-  if (Number(first) !== 1)
+  if (Number(part) !== 1)
     throw new CllaError('BAD_ARGUMENT', `${name}: a split model is loaded from its first part (-00001-of-${count})`);
-  return Array.from({ length: Number(count) }, (_, i) =>
-    name.replace(SPLIT, `-${String(i + 1).padStart(5, '0')}-of-${count}$3`),
-  );
+  return Array.from({ length: Number(count) }, (_, i) => partOf(name, i + 1));
+}
+
+/**
+ * @param {string} name of any part, or of the only one
+ * @returns {string[]} all names, in order; a file with the name of a part that no model has stands for itself
+ */
+export function namesBeside(name) {
+  const [, part, , count] = SPLIT.exec(name) ?? [];
+  return Number(part) >= 1 && Number(part) <= Number(count) ? partNames(partOf(name, 1)) : [name];
 }
 
 /**

@@ -25,7 +25,7 @@ const versionOf = ({ chat }) => chat?.version ?? 0;
 export function newestOfEach(records) {
   /** @type {Map<string, FileRecord>} */
   const newest = new Map();
-  for (const record of records.filter(({ complete }) => complete)) {
+  for (const record of records.filter(({ complete, chat }) => complete && chat)) {
     const other = newest.get(record.name);
     if (!other || versionOf(record) > versionOf(other)) newest.set(record.name, record);
   }
@@ -105,13 +105,20 @@ export async function readChat(store, name, signal, use) {
 }
 
 /** @param {Store} store @param {string} name */
-export const removeChat = ({ shelf, locks }, name) =>
-  locks.exclusive(chatLock(name), undefined, () => {}, async () => {
+export async function removeChat({ shelf, locks }, name) {
+  const work = async () => {
     const all = await shelf.list();
     const found = all.filter((record) => record.name === name);
-    if (!found.some(({ complete }) => complete)) throw notStored(name, newestOfEach(all));
+    if (newestOfEach(found).length === 0) throw notStored(name, newestOfEach(all));
     for (const { id } of found) await shelf.remove(id);
-  });
+  };
+  try {
+    await locks.exclusive(chatLock(name), undefined, () => {}, work);
+  } catch (error) {
+    if (!(error instanceof CllaError) || error.code !== 'NO_SPACE') throw error;
+    await work(); // no room for the lock: this makes some
+  }
+}
 
 /** @param {string} name @param {FileRecord[]} all */
 function notStored(name, all) {

@@ -2,11 +2,13 @@
 // it and touches it now and then; one whose process is gone, or that nobody touches, counts for nothing. Those who wait look
 // at the record to see how far the other one is.
 
-import { mkdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, rm, stat, utimes } from 'node:fs/promises';
 import { createHash } from 'node:crypto';
 import path from 'node:path';
+import { CllaError } from '../errors.js';
 import { storedBytes } from './layout.js';
 import { sleep } from './patience.js';
+import { storageError } from './shelf_folder.js';
 
 /**
  * @typedef {import('./types.d.ts').Locks} Locks
@@ -46,18 +48,43 @@ export function processLocks(folder) {
   /** @param {string} name */
   const fileOf = (name) => path.join(folder, `.lock-${createHash('sha256').update(name).digest('hex').slice(0, 16)}`);
 
+  /** @param {string} file @returns {Promise<boolean>} whether it was not there before */
+  async function create(file) {
+    await mkdir(folder, { recursive: true });
+    const handle = await open(file, 'wx').catch((error) => {
+      if (error.code !== 'EEXIST') throw error;
+    });
+    try {
+      await handle?.writeFile(String(process.pid));
+    } catch (error) {
+      await rm(file, { force: true }); // others would wait for its number
+      throw error;
+    } finally {
+      await handle?.close();
+    }
+    return handle !== undefined;
+  }
+
   /** @param {string} file @returns {Promise<boolean>} */
   async function take(file) {
-    await mkdir(folder, { recursive: true });
     try {
-      await writeFile(file, String(process.pid), { flag: 'wx' });
-      return true;
+      if (await create(file)) return true;
+      if (await isHeld(file)) return false;
+      await rm(file, { force: true });
     } catch (error) {
-      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error;
+      throw storageError(error, folder);
     }
-    if (await isHeld(file)) return false;
-    await rm(file, { force: true });
     return take(file);
+  }
+
+  /** Where there is no room for a lock nobody holds it. @param {string} file @returns {Promise<boolean>} */
+  async function isFree(file) {
+    try {
+      return await take(file);
+    } catch (error) {
+      if (error instanceof CllaError && error.code === 'NO_SPACE') return true;
+      throw error;
+    }
   }
 
   return {
@@ -80,7 +107,7 @@ export function processLocks(folder) {
 
     async ifFree(names, work) {
       for (const name of names) {
-        if (!(await take(fileOf(name)))) return false;
+        if (!(await isFree(fileOf(name)))) return false;
         await rm(fileOf(name), { force: true });
       }
       await work();

@@ -1,6 +1,8 @@
 // shelf_folder.js: files in a folder. NAME.part grows chunk by chunk and is renamed to NAME when it is complete and right,
-// so that what has its name is whole; NAME.json is the record, itself written beside and renamed.
+// so that what has its name is whole; NAME.json is the record, itself written beside and renamed. A name that no file can
+// have is changed; then a hash of the id tells it from others that become the same.
 
+import { createHash } from 'node:crypto';
 import { mkdir, open, readFile, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CllaError } from '../errors.js';
@@ -12,12 +14,16 @@ import { chunkRange } from './layout.js';
  */
 
 const STALE_MS = 60_000;
+const NAME_MAX = 200; // of the 255 bytes that file systems take, endings apart
+const STEM_MAX = 160;
+const ENDINGS = ['', '.part', '.json'];
 
-/** @param {any} error @param {string} what */
-function storageError(error, what) {
+/** @param {any} error @param {string} what @returns {CllaError} */
+export function storageError(error, what) {
   if (error instanceof CllaError) return error;
   const full = error?.code === 'ENOSPC' || error?.code === 'EDQUOT';
-  return new CllaError(full ? 'NO_SPACE' : 'NOT_READABLE', `${what}: ${error?.message ?? error}`, { cause: error });
+  const said = `${what}: ${full ? 'storage is full: ' : ''}${error?.message ?? error}`;
+  return new CllaError(full ? 'NO_SPACE' : 'NOT_READABLE', said, { cause: error });
 }
 
 /** What is left of a file that went while the folder was read. @param {any} error */
@@ -26,19 +32,66 @@ function removed(error) {
   throw error;
 }
 
-/** @param {string} name one that every file system takes */
-const fileName = (name) => name.replace(/[^\w.+~-]/g, '_').replace(/^\.+/, '_') + (/\.gguf$/i.test(name) ? '' : '.gguf');
+/** The same of a record, and of one that this program may not read. @param {any} error */
+function unreadable(error) {
+  if (['EACCES', 'EISDIR', 'EPERM'].includes(error.code)) return undefined;
+  return removed(error);
+}
+
+/**
+ * One that every file system takes and no other record has: a plain name is kept, and none of those has a "=".
+ * @param {FileRecord} record
+ */
+function fileName({ id, name }) {
+  if (/^[\w+~-][\w.+~-]*\.gguf$/i.test(name) && name.length <= NAME_MAX) return name;
+  const stem = name.replace(/\.gguf$/i, '').replace(/[^\w.+~-]/g, '_').replace(/^\.+/, '_').slice(0, STEM_MAX);
+  return `${stem}=${createHash('sha256').update(id).digest('hex').slice(0, 16)}.gguf`;
+}
 
 /** @param {FileRecord} record */
-function toJson({ hashState, ...record }) {
+function toJson({ hashState, file: _, ...record }) {
   return JSON.stringify({ ...record, hashState: hashState && Buffer.from(hashState).toString('base64') }, undefined, 1);
 }
 
-/** @param {string} text @returns {FileRecord} */
+/** @param {unknown} value */
+const isText = (value) => typeof value === 'string';
+/** @param {any} value */
+const isCount = (value) => Number.isSafeInteger(value) && value >= 0;
+/** @param {(value: any) => boolean} is */
+const maybe = (is) => (/** @type {any} */ value) => value === undefined || is(value);
+/** @param {Record<string, (value: any) => boolean>} shape @returns {(value: any) => boolean} */
+const shaped = (shape) => (value) =>
+  typeof value === 'object' && value !== null && Object.entries(shape).every(([key, is]) => is(value[key]));
+
+const isRecord = shaped({
+  id: isText,
+  name: isText,
+  url: maybe(isText),
+  writer: isText,
+  size: maybe(isCount),
+  chunkBytes: isCount,
+  chunkHashes: (value) => Array.isArray(value) && value.every(isText),
+  hashState: maybe(isText),
+  expected: maybe(isText),
+  sha256: maybe(isText),
+  validator: maybe(isText),
+  complete: (value) => typeof value === 'boolean',
+  chat: maybe(shaped({ model: isText, messages: isCount, date: Number.isFinite, version: isCount })),
+});
+
+/** What JSON leaves out. */
+const UNKNOWN = { size: undefined, url: undefined, expected: undefined, sha256: undefined, validator: undefined };
+
+/** @param {string} text @returns {FileRecord | undefined} undefined: damaged, which must not keep the others from being read */
 function fromJson(text) {
-  const record = JSON.parse(text);
-  const hashState = record.hashState && new Uint8Array(Buffer.from(record.hashState, 'base64'));
-  return { size: undefined, url: undefined, expected: undefined, sha256: undefined, validator: undefined, ...record, hashState };
+  try {
+    const record = JSON.parse(text);
+    if (!isRecord(record)) return undefined;
+    const hashState = record.hashState && new Uint8Array(Buffer.from(record.hashState, 'base64'));
+    return { ...UNKNOWN, ...record, hashState };
+  } catch {
+    return undefined;
+  }
 }
 
 /**
@@ -46,18 +99,32 @@ function fromJson(text) {
  * @param {{fileOf?: (record: FileRecord) => string, mode?: number}} [options] the name of a file, and who may read it
  * @returns {Shelf}
  */
-export function openShelf(folder, { fileOf = ({ name }) => fileName(name), mode = 0o666 } = {}) {
+export function openShelf(folder, { fileOf = fileName, mode = 0o666 } = {}) {
   /** @param {FileRecord} record @param {string} [ending] */
-  const at = (record, ending = '') => path.join(folder, fileOf(record) + ending);
+  const at = (record, ending = '') => path.join(folder, (record.file ?? fileOf(record)) + ending);
 
   /** @template T @param {string} what @param {() => Promise<T>} work @returns {Promise<T>} */
   const named = (what, work) => work().catch((error) => Promise.reject(storageError(error, what)));
 
   async function list() {
     const names = await readdir(folder).catch(() => /** @type {string[]} */ ([]));
-    const files = names.filter((name) => name.endsWith('.json')).map((name) => path.join(folder, name));
-    const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(removed)));
-    return texts.filter((text) => text !== undefined).map(fromJson);
+    const files = names.filter((name) => name.endsWith('.json')).map((name) => name.slice(0, -'.json'.length));
+    const found = await Promise.all(files.map(readRecord));
+    return found.filter((record) => record !== undefined);
+  }
+
+  /** @param {string} file as the folder has it, which may be the name that an earlier version gave it */
+  async function readRecord(file) {
+    const text = await readFile(path.join(folder, `${file}.json`), 'utf8').catch(unreadable);
+    const record = text === undefined ? undefined : fromJson(text);
+    return record && fileOf(record) !== file ? { ...record, file } : record;
+  }
+
+  /** A file that an earlier version gave the name of this one goes where it belongs. @param {FileRecord} record */
+  async function makeWay(record) {
+    const other = (await list()).find(({ id, file }) => id !== record.id && file === fileOf(record));
+    if (!other) return;
+    for (const ending of ENDINGS) await rename(at(other, ending), path.join(folder, fileOf(other) + ending)).catch(removed);
   }
 
   /** @param {FileRecord} record */
@@ -96,9 +163,8 @@ export function openShelf(folder, { fileOf = ({ name }) => fileName(name), mode 
 
   /** @param {string} id */
   async function remove(id) {
-    const record = (await list()).find((found) => found.id === id);
-    if (!record) return;
-    for (const ending of ['', '.part', '.json']) await rm(at(record, ending), { force: true });
+    for (const record of (await list()).filter((found) => found.id === id))
+      for (const ending of ENDINGS) await rm(at(record, ending), { force: true });
   }
 
   return {
@@ -111,6 +177,7 @@ export function openShelf(folder, { fileOf = ({ name }) => fileName(name), mode 
         await mkdir(folder, { recursive: true });
         await sweep();
         await remove(record.id);
+        await makeWay(record);
         await writeRecord(record);
       }),
 

@@ -23,6 +23,8 @@ export interface FileRecord {
   /** What tells whether the source is still the same. */
   validator: string | undefined;
   complete: boolean;
+  /** In a folder, where it lies, if an earlier version chose another name for it; the record does not keep it. */
+  file?: string;
   /** Of a saved chat only. */
   chat?: ChatFacts;
 }

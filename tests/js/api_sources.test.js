@@ -76,7 +76,11 @@ test('a stream that ends early, gives text or fails says so', async () => {
 test('a split model is named by its first part', () => {
   assert.deepEqual(partNames('a/model.gguf'), ['a/model.gguf']);
   assert.deepEqual(partNames('m-00001-of-00003.gguf'), ['m-00001-of-00003.gguf', 'm-00002-of-00003.gguf', 'm-00003-of-00003.gguf']);
+  assert.deepEqual(partNames('M-00001-OF-00002.GGUF'), ['M-00001-OF-00002.GGUF', 'M-00002-OF-00002.GGUF']);
   assert.throws(() => partNames('m-00002-of-00003.gguf'), fails('BAD_ARGUMENT', /first part/));
+  assert.throws(() => partNames('m-00005-of-00003.gguf'), fails('BAD_ARGUMENT', /^m-00005-.*: no split model has a part 5 of 3$/));
+  assert.throws(() => partNames('m-00001-of-00000.gguf'), fails('BAD_ARGUMENT', /^m-00001-.*: no split model has a part 1 of 0$/));
+  assert.throws(() => partNames('m-00000-of-00003.gguf'), fails('BAD_ARGUMENT', /^m-00000-.*: no split model has a part 0 of 3$/));
 });
 
 const split = path.join(root, 'tests/vectors/models/split-00001-of-00003.gguf');

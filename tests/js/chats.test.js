@@ -7,7 +7,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { LINES, fails, root, smollm, tiny, withModel, withoutSmollm } from './helpers.js';
+import { DAMAGED_RECORDS, LINES, fails, root, smollm, tiny, withModel, withoutSmollm } from './helpers.js';
 
 const data = mkdtempSync(path.join(tmpdir(), 'clla-chats-'));
 process.env.CLLA_DATA = data; // before the package looks, in this thread and in its workers
@@ -36,9 +36,15 @@ const program = (body, source = tiny) => `
   ${body}
   await model.close();`;
 
-/** @param {string} body @param {string} [source] @returns {any} what it prints, as JSON */
-function inProgram(body, source) {
-  const made = spawnSync(process.execPath, ['--input-type=module', '-e', program(body, source)], { encoding: 'utf8' });
+/**
+ * @param {string} body
+ * @param {string} [source]
+ * @param {string} [options] of Node, for its workers too
+ * @returns {any} what it prints, as JSON
+ */
+function inProgram(body, source, options = '') {
+  const env = { ...process.env, NODE_OPTIONS: options };
+  const made = spawnSync(process.execPath, ['--input-type=module', '-e', program(body, source)], { encoding: 'utf8', env });
   assert.equal(made.status, 0, made.stderr);
   return JSON.parse(made.stdout);
 }
@@ -136,6 +142,48 @@ test('a signal stops saving and opening; the earlier chat stays', () =>
     await (await chats.open('stopped', model)).close();
     assert.equal((await model.memory()).usedBytes, usedBytes, 'what was begun was given back, and so is a chat that is closed');
     await chats.remove('stopped');
+  }));
+
+test('a damaged record counts as not there: all else goes on', () =>
+  withModel({ threads: 1 }, async (model) => {
+    const chat = model.chat(DRAWN);
+    await chats.save('sound', chat);
+    const noChat = '{"id": "d", "name": "sound", "writer": "w", "chunkBytes": 1, "chunkHashes": [], "complete": true}';
+    const file = path.join(folder, 'd.clla.json');
+    for (const text of [...DAMAGED_RECORDS, noChat]) {
+      writeFileSync(file, text);
+      assert.deepEqual((await chats.list()).map(({ name }) => name), ['sound'], text);
+      await (await chats.open('sound', model)).close();
+      await chats.save('sound', chat);
+      await chats.save('other', chat);
+      await chats.remove('other');
+      await assert.rejects(chats.remove('d'), fails('NOT_STORED', /d: no chat of this name is saved here; there is sound$/));
+    }
+    rmSync(file, { force: true });
+    await chats.remove('sound');
+    assert.deepEqual(files(), []);
+  }));
+
+/** Read before a program, in each of its threads: the disk has no room for what a lock holds. */
+const FULL = `data:text/javascript,${encodeURIComponent(`
+  import { open } from 'node:fs/promises';
+  const handle = await open(${JSON.stringify(tiny)});
+  const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+  Object.getPrototypeOf(handle).writeFile = () => Promise.reject(full);
+  await handle.close();`)}`;
+
+test('a full disk has no room for a lock: nothing is saved and no lock is left, and removing makes room', () =>
+  withModel({ threads: 1 }, async (model) => {
+    await chats.save('there', model.chat(DRAWN));
+    const body = `
+      const { code, message } = await chats.save('more', model.chat()).catch((error) => error);
+      await chats.remove('there');
+      console.log(JSON.stringify({ code, message, left: await chats.list() }));`;
+    const { code, message, left } = inProgram(body, tiny, `--import=${FULL}`);
+    assert.equal(code, 'NO_SPACE', message);
+    assert.match(message, /chats: storage is full: ENOSPC/);
+    assert.deepEqual(left, []);
+    assert.deepEqual(readdirSync(folder), []);
   }));
 
 test('a flipped bit is found, and said', () =>

@@ -40,6 +40,19 @@ export async function withModel(options, work, source = tiny) {
   }
 }
 
+/** Records that no store can have written, in the words of their files. @type {string[]} */
+export const DAMAGED_RECORDS = [
+  '',
+  'null',
+  '{}',
+  '[]',
+  '{"id": "d", "name": "d',
+  '{"name": "d", "complete": true}',
+  '{"id": "d", "name": "d", "writer": "w", "chunkBytes": 1, "chunkHashes": [], "complete": true, "hashState": 5}',
+  '{"id": "d", "name": "d", "writer": "w", "chunkBytes": 1, "chunkHashes": 3, "complete": true}',
+  '{"id": "d", "name": "d", "writer": "w", "chunkBytes": 1, "chunkHashes": [], "complete": true, "chat": {"date": "x"}}',
+];
+
 /**
  * A CllaError with this code whose sentence matches.
  * @param {import('../../js/types.js').CllaErrorCode} code

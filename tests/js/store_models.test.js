@@ -3,12 +3,15 @@
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { createReadStream, mkdtempSync, openAsBlob, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  createReadStream, mkdirSync, mkdtempSync, openAsBlob, readFileSync, readdirSync, renameSync, rmSync, rmdirSync, statSync, writeFileSync,
+} from 'node:fs';
+import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { load, models } from '../../js/index.js';
 import { startServer, syntheticFile } from '../browser/server.js';
-import { fails, golden, root, tiny } from './helpers.js';
+import { DAMAGED_RECORDS, fails, golden, root, tiny } from './helpers.js';
 
 const TINY_SHA = 'dc606fac801bf67d0c85ababa734fc620981f22df97fd058a1f1a5d6da39690a';
 const cache = mkdtempSync(path.join(tmpdir(), 'clla-models-'));
@@ -103,6 +106,112 @@ test('files of one’s own: a Blob, a stream, an export', async () => {
   const { bytes: used, quota } = await models.usage();
   assert.equal(used, 2 * bytes.length);
   assert.ok(Number(quota) > used);
+});
+
+/** @param {string} name */
+const small = (name) => Buffer.from(`GGUF ${name}`);
+/** Each file is there with its own bytes; then it is removed. @param {string[]} names */
+async function checkKept(names) {
+  for (const name of names) {
+    const exported = await new Response(await models.export(name)).text();
+    assert.equal(exported, small(name).toString(), name);
+  }
+  const stored = readdirSync(folder);
+  for (const name of names) await models.remove(name);
+  return stored;
+}
+
+test('names that no file can have do not become the same', async () => {
+  const names = ['모델.gguf', '소설.gguf', 'my model.gguf', 'my_model.gguf', 'ok', 'ok.gguf', '.ok.gguf', '_ok.gguf', 'ok.gguf.part'];
+  for (const name of names) await models.add(new Blob([small(name)]), { name });
+  const stored = await checkKept(names);
+  for (const plain of ['my_model.gguf', 'ok.gguf', '_ok.gguf']) assert.ok(stored.includes(plain), plain);
+  for (const at of ['a%20b.gguf', 'a_b.gguf', 'q.gguf?x=1', 'q_x_1.gguf']) {
+    const [part] = at.split('?');
+    server.put(`odd/${part}`, { bytes: small(decodeURIComponent(part)) });
+    await models.pull(`${server.origin}/files/odd/${at}`);
+  }
+  await checkKept(['a b.gguf', 'a_b.gguf', 'q.gguf', 'q_x_1.gguf']);
+});
+
+test('names of parts that no split model has are refused; those that are stored are listed and removed', async () => {
+  const names = ['p-00005-of-00003.gguf', 'm-00001-of-00000.gguf', 'z-00000-of-00002.gguf'];
+  const before = await models.list();
+  for (const name of names) {
+    const refused = fails('BAD_ARGUMENT', new RegExp(`${name}: no split model has a part`));
+    await assert.rejects(models.add(new Blob([small(name)]), { name }), refused);
+    await assert.rejects(models.pull(served(name)), refused);
+    assert.deepEqual(await models.list(), before);
+    await models.pull(served(name.replace('.gguf', '%2Egguf'))); // its name is seen when it is decoded
+    const found = (await models.list()).find((model) => model.name === name);
+    assert.deepEqual([found?.complete, found?.parts], [true, 1]);
+    await models.remove(name);
+  }
+  assert.deepEqual(await models.list(), before);
+  const loud = 'M-00002-OF-00002.GGUF';
+  await models.add(new Blob([small(loud)]), { name: loud });
+  assert.equal((await models.list()).find(({ name }) => name === 'M-00001-OF-00002.GGUF')?.complete, false);
+  await models.remove(loud);
+});
+
+test('names that are too long for a file', async () => {
+  const names = [`${'n'.repeat(300)}.gguf`, `${'n'.repeat(300)}m.gguf`, '모'.repeat(300)];
+  for (const name of names) await models.add(new Blob([small(name)]), { name });
+  await checkKept(names);
+});
+
+test('what an earlier version stored under a name that it changed is found, and makes way', async () => {
+  await models.add(new Blob([small('my old.gguf')]), { name: 'my old.gguf' });
+  const file = readdirSync(folder).find((name) => /^my_old=.*gguf$/.test(name));
+  for (const end of ['', '.json']) renameSync(path.join(folder, file + end), path.join(folder, `my_old.gguf${end}`));
+  assert.equal(await new Response(await models.export('my old.gguf')).text(), 'GGUF my old.gguf');
+  await models.add(new Blob([small('my_old.gguf')]), { name: 'my_old.gguf' });
+  await checkKept(['my old.gguf', 'my_old.gguf']);
+  assert.ok(!readdirSync(folder).some((name) => name.startsWith('my_old')));
+});
+
+test('a damaged record counts as not there: all else goes on, and its file is stored again', async () => {
+  const before = await models.list();
+  const file = path.join(folder, 'd.gguf.json');
+  mkdirSync(folder, { recursive: true });
+  const damage = [...DAMAGED_RECORDS.map((text) => () => writeFileSync(file, text)), () => mkdirSync(file)];
+  for (const write of damage) {
+    write();
+    assert.deepEqual(await models.list(), before);
+    await models.add(new Blob([small('a.gguf')]), { name: 'a.gguf' });
+    assert.ok((await models.usage()).bytes > 0);
+    await checkKept(['a.gguf']);
+    await assert.rejects(models.remove('d.gguf'), fails('NOT_STORED', /d\.gguf: is not stored here/));
+    await assert.rejects(load('d.gguf'), fails('NOT_READABLE', /d\.gguf/));
+    if (statSync(file).isDirectory()) continue;
+    await models.add(new Blob([small('d.gguf')]), { name: 'd.gguf' });
+    await checkKept(['d.gguf']);
+  }
+  rmdirSync(file);
+});
+
+test('a full disk has no room for a lock: nothing is added and no lock is left, and removing makes room', async (t) => {
+  await models.add(new Blob([small('full.gguf')]), { name: 'full.gguf' });
+  const handle = await open(tiny);
+  const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+  t.mock.method(Object.getPrototypeOf(handle), 'writeFile', () => Promise.reject(full));
+  await handle.close();
+  const adding = models.add(new Blob([small('more.gguf')]), { name: 'more.gguf' });
+  await assert.rejects(adding, fails('NO_SPACE', /store: storage is full: ENOSPC/));
+  assert.deepEqual(readdirSync(folder).filter((name) => name.startsWith('.lock')), []);
+  await models.remove('full.gguf');
+  await assert.rejects(models.remove('full.gguf'), fails('NOT_STORED', /full\.gguf/));
+});
+
+test('a store that cannot be made is told of', async () => {
+  const pull = [path.join(root, 'js/cli.js'), 'pull', served('nowhere.gguf')];
+  const made = await new Promise((resolve) => {
+    execFile(process.execPath, pull, { env: { ...process.env, CLLA_CACHE: tiny } }, (error, _, stderr) => {
+      resolve({ status: error?.code, stderr });
+    });
+  });
+  assert.equal(made.status, 3, made.stderr);
+  assert.match(made.stderr, /^clla: .*tinystories-656k\.gguf.store: ENOTDIR: not a directory, mkdir .*\n$/);
 });
 
 test('wrong arguments are refused by name', async () => {
