@@ -57,10 +57,20 @@ async function byName({ catalogue }, records, name) {
   return known?.url === undefined ? undefined : { requests: requestsFor(records, known.url, known) };
 }
 
-/** @param {string} url @param {Platform} platform @returns {Promise<Place>} */
-async function byUrl(url, platform) {
-  const { protocol } = new URL(url);
-  if (protocol === 'file:' && platform.files) return { path: platform.files.fromUrl(url) };
+/** @param {NonNullable<Platform['files']>} files @param {string} url */
+function pathFromUrl(files, url) {
+  try {
+    return files.fromUrl(url);
+  } catch (error) {
+    throw new CllaError('BAD_ARGUMENT', `source: ${url}: ${error instanceof Error ? error.message : error}`, { cause: error });
+  }
+}
+
+/** @param {string} given @param {Platform} platform @returns {Promise<Place>} */
+async function byUrl(given, platform) {
+  if (!URL.canParse(given, platform.baseUrl)) throw new CllaError('BAD_ARGUMENT', `source: ${given}: is not a valid URL`);
+  const { href: url, protocol } = new URL(given, platform.baseUrl);
+  if (protocol === 'file:' && platform.files) return { path: pathFromUrl(platform.files, url) };
   if (protocol !== 'http:' && protocol !== 'https:')
     throw new CllaError(
       'BAD_ARGUMENT',
@@ -84,7 +94,7 @@ export async function locate(platform, source) {
   const named = await byName(platform, await store.shelf.list(), source).finally(() => store.shelf.close());
   if (named) return named;
   if (platform.files) return { path: source };
-  if (/[/.]/.test(source)) return byUrl(new URL(source, platform.baseUrl).href, platform);
+  if (/[/.]/.test(source)) return byUrl(source, platform);
   throw new CllaError('NOT_STORED', `${source}: no model of this name is stored or in the catalogue`);
 }
 

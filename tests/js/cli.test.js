@@ -178,6 +178,7 @@ test('what is wrong with the command line is said, with exit code 2', () => {
   fails(2, /--variant.*avx.*simd, relaxed, auto/s, 'complete', tiny, '-p', 'x', '--variant', 'avx');
   fails(2, /--logit-bias.*ID=BIAS/s, 'complete', tiny, '-p', 'x', '--logit-bias', 'x');
   fails(2, /q9/, 'complete', tiny, '-p', 'x', '--kv', 'q9');
+  fails(2, /^clla: source: http:\/\/\[: is not a valid URL\n$/, 'pull', 'http://[');
 });
 
 test('files that cannot be used give exit code 3, what does not fit 4', () => {

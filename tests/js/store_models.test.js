@@ -75,6 +75,15 @@ test('two files of one name get two names', async () => {
   await models.remove(name);
 });
 
+test('a percent sign in a URL that encodes nothing is a part of the name', async () => {
+  for (const last of ['100%.gguf', 'a%ff.gguf']) {
+    served(last);
+    const { name } = await models.pull(`${server.origin}/files/${last}`);
+    assert.equal(name, last);
+    await models.remove(name);
+  }
+});
+
 test('a split model is stored part by part and loaded as one', async () => {
   const names = [1, 2, 3].map((n) => `split-0000${n}-of-00003.gguf`);
   for (const name of names) server.put(name, { bytes: readFileSync(path.join(root, 'tests/vectors/models', name)) });
