@@ -80,6 +80,14 @@ async function byUrl(given, platform) {
   return { requests: requestsFor(await shelf.list().finally(() => shelf.close()), url) };
 }
 
+/** @param {Platform} platform @param {string} name that is nobody's @returns {Promise<CllaError>} */
+export async function unknownName({ catalogue, files }, name) {
+  const names = (await catalogue()).map((model) => model.name);
+  const known = names.length ? `, which has ${names.join(', ')}` : '';
+  const noFile = files ? 'is no file, and ' : '';
+  return new CllaError('NOT_STORED', `${name}: ${noFile}no model of this name is stored or in the catalogue${known}`);
+}
+
 /**
  * @param {Platform} platform
  * @param {ModelSource} source
@@ -93,9 +101,9 @@ export async function locate(platform, source) {
   const store = platform.openStore();
   const named = await byName(platform, await store.shelf.list(), source).finally(() => store.shelf.close());
   if (named) return named;
-  if (platform.files) return { path: source };
-  if (/[/.]/.test(source)) return byUrl(source, platform);
-  throw new CllaError('NOT_STORED', `${source}: no model of this name is stored or in the catalogue`);
+  if (platform.files && /[/\\]/.test(source)) return { path: source }; // whoever reads it says why it cannot
+  if (!platform.files && /[/.]/.test(source)) return byUrl(source, platform);
+  throw await unknownName(platform, source);
 }
 
 const WASM_FILES = ['clla-simd.wasm', 'clla-simd-threads.wasm', 'clla-relaxed.wasm', 'clla-relaxed-threads.wasm'];

@@ -102,6 +102,8 @@ test('files that cannot be read say so', async () => {
     await assert.rejects(load(path.join(folder, 'model-00002-of-00002.gguf')), fails('BAD_ARGUMENT', /first part/));
   });
   await assert.rejects(load('ftp://example.org/model.gguf'), fails('BAD_ARGUMENT', /cannot read ftp:/));
+  for (const name of ['nope', 'nope.gguf', ''])
+    await assert.rejects(load(name), fails('NOT_STORED', /: is no file, and no model of this name is stored or in the catalogue, which has clla-4m-chat, /));
   for (const url of ['http://', 'http://[', 'https://a b/c.gguf']) await assert.rejects(load(url), fails('BAD_ARGUMENT', /^source: https?:.*: is not a valid URL$/));
   await assert.rejects(load('file://host/x'), fails('BAD_ARGUMENT', /^source: file:\/\/host\/x: .*host/));
   await assert.rejects(load('file:///a%2Fb'), fails('BAD_ARGUMENT', /^source: file:\/\/\/a%2Fb: /));

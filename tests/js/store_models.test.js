@@ -116,6 +116,10 @@ test('files of one’s own: a Blob, a stream, an export', async () => {
 
 test('wrong arguments are refused by name', async () => {
   await assert.rejects(models.pull('tiny.gguf', /** @type {any} */ ({ sha: 1 })), fails('BAD_ARGUMENT', /pull has no option "sha"/));
+  const unknown = fails('NOT_STORED', /^\S*nope: is no file, and no model of this name is stored or in the catalogue, which has clla-4m-chat, /);
+  for (const name of ['nope', './nope', 'file:///nowhere/nope']) await assert.rejects(models.pull(name), unknown);
+  for (const wrong of [undefined, 5, new Blob(['GGUF'])])
+    await assert.rejects(models.pull(/** @type {any} */ (wrong)), fails('BAD_ARGUMENT', /^pull: a name or a URL: want a string, got /));
   await assert.rejects(models.pull('x', { sha256: 'abc' }), fails('BAD_ARGUMENT', /sha256: want a SHA-256/));
   await assert.rejects(models.pull(tiny), fails('BAD_ARGUMENT', /is here already, as a file/));
   await assert.rejects(models.pull('ftp://x/y.gguf'), fails('BAD_ARGUMENT', /cannot read ftp:/));
