@@ -3,7 +3,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { clla, cllaJson, golden, inFolder, root, smollm, tiny, withModel, withoutSmollm } from './helpers.js';
 
@@ -240,6 +240,48 @@ test('Ctrl-C stops a reply: --json reports what there is', async () => {
   const count = Math.min(100, reply.ids.length, ONCE.output_ids.length);
   assert.deepEqual(reply.ids.slice(0, count), ONCE.output_ids.slice(0, count));
 });
+
+const noFifo = spawnSync('mkfifo', ['--version']).error ? 'mkfifo is not here' : false;
+
+/** Two signals to a program that hangs in a file which never ends. @param {string} fifo @param {string[]} args @param {NodeJS.Signals} signal */
+async function endHanging(fifo, args, signal) {
+  assert.equal(spawnSync('mkfifo', [fifo]).status, 0);
+  const child = spawn(process.execPath, [cli, ...args], { stdio: 'ignore', env: { ...process.env, CLLA_CACHE: path.dirname(path.dirname(fifo)) } });
+  const ended = new Promise((resolve) => child.on('exit', (...how) => resolve(how)));
+  const late = setTimeout(() => child.kill('SIGKILL'), 20_000);
+  const writer = await writerOf(fifo);
+  child.kill(signal);
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  child.kill(signal);
+  const how = await ended;
+  clearTimeout(late);
+  if (writer !== undefined) closeSync(writer);
+  return how;
+}
+
+/** Held open once somebody reads; undefined: nobody does. @param {string} fifo */
+async function writerOf(fifo) {
+  for (let tries = 0; tries < 100; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    try {
+      return openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK);
+    } catch {} // not yet
+  }
+}
+
+test('a second signal ends a program that hangs', { skip: noFifo }, () =>
+  inFolder(async (folder) => {
+    const codes = { SIGTERM: 143, SIGINT: 130 };
+    mkdirSync(path.join(folder, 'store'));
+    for (const signal of /** @type {(keyof typeof codes)[]} */ (Object.keys(codes))) {
+      const fifo = path.join(folder, 'store', `${signal}.json`); // where the records of models are
+      for (const args of [['pull', 'http://127.0.0.1:9/x.gguf'], ['complete', tiny, '--file', fifo]]) {
+        const [code, by] = await endHanging(fifo, args, signal);
+        assert.ok(code === codes[signal] || by === signal, `${args}: ${code}, ${by}`);
+        rmSync(fifo);
+      }
+    }
+  }));
 
 // ---- in a terminal ---------------------------------------------------------------------------------------------------
 
