@@ -101,6 +101,7 @@ export function progressBar(label, format) {
 }
 
 const SIGNALS = /** @type {const} */ ({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 });
+const QUIET = ['EPIPE', 'EIO']; // of an output whose reader left
 const TWICE_MS = 300; // a terminal that closes, or a wrapper, may send one signal twice
 
 /** A terminal that was closed: Node crashes when it resets it at the end. @param {number} fd */
@@ -173,10 +174,13 @@ export function interrupts() {
      * @returns {Promise<T>}
      */
     async held(work) {
+      /** @type {NodeJS.ErrnoException | undefined} */
+      let failed;
       const leave = () => (leaving.abort(), current?.abort());
+      const leaveFailed = (/** @type {NodeJS.ErrnoException} */ error) => ((failed ??= error), leave());
       const { stdin, stdout } = process;
       const before = /** @type {((error: Error) => void)[]} */ (stdout.listeners('error'));
-      stdout.removeAllListeners('error').on('error', leave);
+      stdout.removeAllListeners('error').on('error', leaveFailed);
       stdin.on('error', leave);
       held = true;
       try {
@@ -184,8 +188,9 @@ export function interrupts() {
       } finally {
         held = false;
         stdin.off('error', leave);
-        stdout.off('error', leave);
+        stdout.off('error', leaveFailed);
         for (const listener of before) stdout.on('error', listener);
+        if (failed && !QUIET.includes(failed.code ?? '')) stdout.emit('error', failed); // said now that it is saved
       }
     },
   };

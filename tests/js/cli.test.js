@@ -3,7 +3,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { closeSync, constants, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { clla, cllaJson, golden, inFolder, root, smollm, tiny, withModel, withoutSmollm } from './helpers.js';
 
@@ -211,6 +211,22 @@ test('a reader that leaves ends the program quietly', async () => {
   assert.equal(stderr, '');
   assert.equal(code, 0);
 });
+
+const noFull = existsSync('/dev/full') ? false : '/dev/full is not here';
+
+test('output that finds no room is told, with exit code 4', { skip: noFull }, () =>
+  inFolder(async (folder) => {
+    const file = path.join(folder, 'chat.clla');
+    const full = openSync('/dev/full', 'w');
+    const chat = ['chat', tiny, '-p', 'x', '--max-tokens', '4'];
+    for (const args of [['complete', tiny, '-p', 'x', '--max-tokens', '4'], ['list'], ['embed', tiny, 'x'], chat, [...chat, '--resume', file]]) {
+      const { status, stderr } = spawnSync(process.execPath, [cli, ...args], { encoding: 'utf8', stdio: ['ignore', full, 'pipe'] });
+      assert.match(stderr, /^clla: the output cannot be written: ENOSPC.*\n$/, args.join(' '));
+      assert.equal(status, 4, args.join(' '));
+    }
+    closeSync(full);
+    assert.ok(existsSync(file), 'a chat is saved first');
+  }));
 
 const ENDLESS = ['complete', tiny, '-p', ONCE.prompt, '--ignore-eos', '--ctx', '32768', '--kv', 'f32'];
 
