@@ -146,6 +146,8 @@ test('clla pull, list, complete by name, rm', async () => {
   assert.match((await cli('pull', url, '--sha256', TINY_SHA)).stdout, /^cli\.gguf: 1\.36 MB, SHA-256/);
   const listed = await cli('list');
   assert.match(listed.stdout, /Here:\n[^]* cli\.gguf +1\.36 MB\n[^]*In the catalogue:\n[^]*smollm2-135m-instruct +98\.4 MB/);
+  assert.deepEqual(listed.stdout.split('\n').filter((line) => line.length > 80), []);
+  assert.match(listed.stdout, / clla-4m-chat +bundled +Bundled: [^]* knows\s+nothing\.\n/);
   assert.equal(JSON.parse((await cli('list', '--json')).stdout).stored.length, 3);
   assert.equal((await cli('complete', 'cli.gguf', '-p', golden[1].prompt, '--max-tokens', '4')).status, 0);
   assert.equal((await cli('rm', 'cli.gguf')).stdout, 'cli.gguf: removed\n');
