@@ -158,6 +158,12 @@ function one(value, name) {
   throw refuse(name, '1', value);
 }
 
+/** @type {Rule} */
+function off(value, name) {
+  if (value === false) return value;
+  throw refuse(name, 'false', value);
+}
+
 /** Of openai.chat.completions.create(), and what stands beside them. */
 export const OPENAI = {
   messages: anything,
@@ -177,6 +183,10 @@ export const OPENAI = {
   presence_penalty: number(-2, 2),
   logit_bias: logitBias,
   n: one,
+  response_format: (/** @type {any} */ value, /** @type {string} */ name) => checkOptions(name, value, { type: word('text') }),
+  user: typed('string'), // this and what follows changes nothing here, and clients send it
+  metadata: typed('object'),
+  store: off,
 };
 export const OPENAI_REQUEST = { signal };
 
