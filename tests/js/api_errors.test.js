@@ -16,6 +16,7 @@ test('options of load that are wrong are refused by name', async () => {
   const wrong = [
     [{ contxt: 5 }, /load has no option "contxt"; it has .*context/],
     [{ context: 0 }, /load: context: want an integer from 1 to \d+, got 0/],
+    [{ context: Object.create(null) }, /context: want an integer .* got an object/],
     [{ context: '512' }, /context: want an integer .* got "512"/],
     [{ threads: 1.5 }, /threads: want an integer/],
     [{ variant: 'avx' }, /variant: want "simd" or "relaxed", got "avx"/],
@@ -46,7 +47,7 @@ test('options of replies that are wrong are refused by name, at once', () =>
       [{ ignoreEos: 1 }, /ignoreEos: want a boolean/],
     ];
     for (const [options, sentence] of wrong) assert.throws(() => model.complete('a', options), fails('BAD_ARGUMENT', /** @type {RegExp} */ (sentence)));
-    assert.throws(() => model.complete(5), fails('BAD_ARGUMENT', /prompt: want an array of token ids/));
+    assert.throws(() => model.complete(5), fails('BAD_ARGUMENT', /prompt: want a text or an array of token ids, got 5/));
     assert.throws(() => model.complete([1, -2]), fails('BAD_ARGUMENT', /token ids/));
     assert.throws(() => model.chat({ sytem: 'a' }), fails('BAD_ARGUMENT', /chat has no option "sytem"/));
     assert.throws(() => model.chat().send(5), fails('BAD_ARGUMENT', /send: text: want a string/));
@@ -150,8 +151,10 @@ test('a context larger than memory is refused with its bytes, before anything is
   assert.ok(process.memoryUsage().rss - before < 300e6);
 });
 
-test('a cache specification that is not valid is refused with its name', () =>
-  assert.rejects(load(tiny, { threads: 1, kv: 'q9' }), fails('BAD_KV_SPEC', /q9/)));
+test('a cache specification that is not valid is refused with its name', async () => {
+  await assert.rejects(load(tiny, { threads: 1, kv: 'q9' }), fails('BAD_KV_SPEC', /q9/));
+  for (const kv of ['', '\0', 'q8\0x']) await assert.rejects(load(tiny, { threads: 1, kv }), fails('BAD_KV_SPEC', /^load: kv: want a cache specification/));
+});
 
 test('a model without its weights does not run', () =>
   withModel({ vocabularyOnly: true }, async (model) => {
