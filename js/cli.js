@@ -190,7 +190,12 @@ function report(error) {
 
 /** The reader left; the terminal was closed. @type {Record<string, number>} */
 const GONE = { EPIPE: 0, EIO: 129 };
-process.stdout.on('error', (error) => process.exit(GONE[/** @type {any} */ (error).code] ?? 1));
+const FULL = ['ENOSPC', 'EDQUOT', 'EFBIG'];
+process.stdout.on('error', (/** @type {NodeJS.ErrnoException} */ { code = '', message }) => {
+  if (code in GONE) process.exit(GONE[code]);
+  process.stderr.write(`${colours(process.stderr).red('clla:')} the output cannot be written: ${message}\n`);
+  process.exit(FULL.includes(code) ? 4 : 1);
+});
 
 try {
   await program.parseAsync();

@@ -57,10 +57,20 @@ async function byName({ catalogue }, records, name) {
   return known?.url === undefined ? undefined : { requests: requestsFor(records, known.url, known) };
 }
 
-/** @param {string} url @param {Platform} platform @returns {Promise<Place>} */
-async function byUrl(url, platform) {
-  const { protocol } = new URL(url);
-  if (protocol === 'file:' && platform.files) return { path: platform.files.fromUrl(url) };
+/** @param {NonNullable<Platform['files']>} files @param {string} url */
+function pathFromUrl(files, url) {
+  try {
+    return files.fromUrl(url);
+  } catch (error) {
+    throw new CllaError('BAD_ARGUMENT', `source: ${url}: ${error instanceof Error ? error.message : error}`, { cause: error });
+  }
+}
+
+/** @param {string} given @param {Platform} platform @returns {Promise<Place>} */
+async function byUrl(given, platform) {
+  if (!URL.canParse(given, platform.baseUrl)) throw new CllaError('BAD_ARGUMENT', `source: ${given}: is not a valid URL`);
+  const { href: url, protocol } = new URL(given, platform.baseUrl);
+  if (protocol === 'file:' && platform.files) return { path: pathFromUrl(platform.files, url) };
   if (protocol !== 'http:' && protocol !== 'https:')
     throw new CllaError(
       'BAD_ARGUMENT',
@@ -68,6 +78,14 @@ async function byUrl(url, platform) {
     );
   const { shelf } = platform.openStore();
   return { requests: requestsFor(await shelf.list().finally(() => shelf.close()), url) };
+}
+
+/** @param {Platform} platform @param {string} name that is nobody's @returns {Promise<CllaError>} */
+export async function unknownName({ catalogue, files }, name) {
+  const names = (await catalogue()).map((model) => model.name);
+  const known = names.length ? `, which has ${names.join(', ')}` : '';
+  const noFile = files ? 'is no file, and ' : '';
+  return new CllaError('NOT_STORED', `${name}: ${noFile}no model of this name is stored or in the catalogue${known}`);
 }
 
 /**
@@ -83,9 +101,9 @@ export async function locate(platform, source) {
   const store = platform.openStore();
   const named = await byName(platform, await store.shelf.list(), source).finally(() => store.shelf.close());
   if (named) return named;
-  if (platform.files) return { path: source };
-  if (/[/.]/.test(source)) return byUrl(new URL(source, platform.baseUrl).href, platform);
-  throw new CllaError('NOT_STORED', `${source}: no model of this name is stored or in the catalogue`);
+  if (platform.files && /[/\\]/.test(source)) return { path: source }; // whoever reads it says why it cannot
+  if (!platform.files && /[/.]/.test(source)) return byUrl(source, platform);
+  throw await unknownName(platform, source);
 }
 
 const WASM_FILES = ['clla-simd.wasm', 'clla-simd-threads.wasm', 'clla-relaxed.wasm', 'clla-relaxed-threads.wasm'];

@@ -65,7 +65,7 @@ function describe({ facts, build, session }) {
  */
 function complete(runtime, prompt, options) {
   const { bos, special = true, ...checked } = checkOptions('complete', options, COMPLETE);
-  const ids = typeof prompt === 'string' ? undefined : checkIds('complete: prompt', prompt);
+  const ids = typeof prompt === 'string' ? undefined : checkIds('complete: prompt', prompt, 'a text or an array of token ids');
   const front = bos === undefined ? TOKENIZE.BOS_IF_WANTED : bos ? TOKENIZE.BOS : 0;
   const flags = front | (special ? TOKENIZE.SPECIAL : 0);
   const sampling = { seed: runtime.randomSeed(), ...checked.sampling };

@@ -7,7 +7,7 @@ import { STORE } from './protocol.js';
 import { closedError } from './runtime.js';
 import { connect } from './rpc.js';
 import { checkPart, namesBeside } from './source.js';
-import { locate } from './locate.js';
+import { locate, unknownName } from './locate.js';
 import { recordsOf, storedBytes } from './store/layout.js';
 import { blobOrigin, streamOrigin, validatorOf } from './store/local.js';
 import { obtain, useLock, writeLock } from './store/obtain.js';
@@ -98,7 +98,8 @@ export function createModels(platform) {
 
     async pull(source, options) {
       const { onProgress, signal, sha256 } = checkOptions('pull', options, PULL);
-      const place = await locate(platform, source);
+      const place = await locate(platform, source instanceof URL ? source : checkText('pull: a name or a URL', source));
+      if ('path' in place && !platform.files?.exists(place.path)) throw await unknownName(platform, String(source));
       if (!('requests' in place))
         throw new CllaError('BAD_ARGUMENT', `pull: ${source} is here already, as a file: models.add() stores files`);
       const { requests } = place;

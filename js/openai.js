@@ -227,7 +227,13 @@ export function createOpenai(runtime, name) {
     const controller = new AbortController();
     controller.signal.addEventListener('abort', answer.reply.stop);
     const chunks = chunksOf(answer, checked.stream_options?.include_usage ?? false);
-    return { controller, [Symbol.asyncIterator]: () => chunks };
+    let begunOnce = false;
+    const read = () => {
+      if (begunOnce) throw new CllaError('BAD_ARGUMENT', 'create: this stream was read already: its chunks come once');
+      begunOnce = true;
+      return chunks;
+    };
+    return { controller, [Symbol.asyncIterator]: read };
   }
 
   return { chat: { completions: { create } } };

@@ -6,13 +6,22 @@ import { CllaError } from './errors.js';
  * @typedef {(value: any, name: string) => any} Rule returns the value to use or throws
  */
 
+/** Not every object has a text. @param {unknown} value */
+function textOf(value) {
+  try {
+    return String(value);
+  } catch {
+    return 'an object';
+  }
+}
+
 /**
  * @param {string} name
  * @param {string} wanted
  * @param {unknown} got
  */
 function refuse(name, wanted, got) {
-  const shown = typeof got === 'string' ? JSON.stringify(got) : typeof got === 'function' ? 'a function' : String(got);
+  const shown = typeof got === 'string' ? JSON.stringify(got) : typeof got === 'function' ? 'a function' : textOf(got);
   return new CllaError('BAD_ARGUMENT', `${name}: want ${wanted}, got ${shown}`);
 }
 
@@ -95,12 +104,18 @@ function wasmUrl(value, name) {
   throw refuse(name, 'a URL or a function that gives one', value);
 }
 
+/** The engine reads a specification up to its first NUL, and nothing as the model's own. @type {Rule} */
+function cacheSpec(value, name) {
+  if (/^[^\0]+$/.test(typed('string')(value, name))) return value;
+  throw new CllaError('BAD_KV_SPEC', `${name}: want a cache specification such as "q8", got ${JSON.stringify(value)}`);
+}
+
 /** Of load(). */
 export const LOAD = {
   onProgress: typed('function'),
   signal,
   context: autoOr(integer(1, 2 ** 24)),
-  kv: autoOr(typed('string')),
+  kv: autoOr(cacheSpec),
   threads: autoOr(integer(1, 64)),
   variant: autoOr(word('simd', 'relaxed')),
   vocabularyOnly: typed('boolean'),
@@ -158,6 +173,12 @@ function one(value, name) {
   throw refuse(name, '1', value);
 }
 
+/** @type {Rule} */
+function off(value, name) {
+  if (value === false) return value;
+  throw refuse(name, 'false', value);
+}
+
 /** Of openai.chat.completions.create(), and what stands beside them. */
 export const OPENAI = {
   messages: anything,
@@ -177,6 +198,10 @@ export const OPENAI = {
   presence_penalty: number(-2, 2),
   logit_bias: logitBias,
   n: one,
+  response_format: (/** @type {any} */ value, /** @type {string} */ name) => checkOptions(name, value, { type: word('text') }),
+  user: typed('string'), // this and what follows changes nothing here, and clients send it
+  metadata: typed('object'),
+  store: off,
 };
 export const OPENAI_REQUEST = { signal };
 
@@ -213,10 +238,11 @@ export function checkText(what, value) {
 /**
  * @param {string} what
  * @param {unknown} value
+ * @param {string} [wanted]
  * @returns {number[]}
  */
-export function checkIds(what, value) {
+export function checkIds(what, value, wanted = 'an array of token ids') {
   const ids = Array.isArray(value) || ArrayBuffer.isView(value) ? Array.from(/** @type {any} */ (value)) : undefined;
   if (ids?.every((id) => Number.isInteger(id) && id >= 0 && id < 2 ** 31)) return ids;
-  throw refuse(what, 'an array of token ids', value);
+  throw refuse(what, wanted, value);
 }

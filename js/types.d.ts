@@ -283,6 +283,11 @@ export interface ChatCompletionCreateParams {
   presence_penalty?: number | null;
   logit_bias?: Record<string, number> | null;
   n?: 1 | null;
+  response_format?: { type: 'text' } | null;
+  /** It changes nothing, nor do `metadata` and `store`. */
+  user?: string | null;
+  metadata?: Record<string, string> | null;
+  store?: false | null;
 }
 
 export interface ChatCompletionTokenLogprob {

@@ -7,11 +7,8 @@ import { prefillBar, withModel } from './model.js';
 /** No more digits than 32 bits hold. @param {Float32Array} vector */
 const digits = (vector) => Array.from(vector, (x) => Number(x.toPrecision(8)));
 
-/** @param {string} text */
-function linesOf(text) {
-  const lines = text.split(/\r?\n/);
-  return lines.at(-1) === '' ? lines.slice(0, -1) : lines;
-}
+/** Those that are not blank. @param {string} text */
+const linesOf = (text) => text.split(/\r?\n/).filter((line) => line.trim() !== '');
 
 /** @param {string[]} texts @param {import('./arguments.js').Given} given */
 async function givenTexts(texts, { file }) {

@@ -29,10 +29,24 @@ export async function pullCommand(source, { sha256, json }, interrupts) {
   process.stdout.write(`${model.name}: ${formatBytes(model.bytes ?? 0)}, ${how}\n`);
 }
 
-/** @param {StoredModel} model */
-function line({ name, stored, bytes, complete }) {
+const NAME_MAX = 32; // columns; longer ones push what follows to the right
+const SIZE = 8;
+
+/** Words in lines of at most `width` columns. @param {string} text @param {number} width @returns {string[]} */
+function wrapped(text, width) {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const last = lines[lines.length - 1];
+    if (last !== '' && last.length + 1 + word.length > width) lines.push(word);
+    else lines[lines.length - 1] = last === '' ? word : `${last} ${word}`;
+  }
+  return lines;
+}
+
+/** @param {StoredModel} model @param {number} width of names */
+function line({ name, stored, bytes, complete }, width) {
   const size = bytes === undefined ? '' : formatBytes(bytes);
-  return `  ${name.padEnd(32)} ${complete ? size : `${formatBytes(stored)}${size && ` of ${size}`} (\`clla pull\` goes on)`}`;
+  return `  ${name.padEnd(width)} ${complete ? size : `${formatBytes(stored)}${size && ` of ${size}`} (\`clla pull\` goes on)`}`;
 }
 
 /** @param {undefined} _ @param {Given} given */
@@ -41,11 +55,16 @@ export async function listCommand(_, { json }) {
   const others = catalogue().filter(({ name }) => !here.some((model) => model.name === name));
   if (json) return void process.stdout.write(`${JSON.stringify({ stored: here, catalogue: others })}\n`);
   const { dim } = colours(process.stdout);
+  const width = Math.min(NAME_MAX, Math.max(0, ...[...here, ...others].map(({ name }) => name.length)));
+  const indent = `  ${' '.repeat(width)} ${' '.repeat(SIZE)} `;
+  const left = Math.max(20, (process.stdout.columns || 80) - indent.length);
   const known = others.map(({ name, path, bytes, description }) => {
     const size = path ? 'bundled' : bytes ? formatBytes(bytes) : '';
-    return `  ${name.padEnd(32)} ${size.padEnd(8)} ${dim(description)}`;
+    const lines = wrapped(description, left).map((words) => dim(words));
+    return `  ${name.padEnd(width)} ${size.padEnd(SIZE)} ${lines.join(`\n${indent}`)}`;
   });
-  const text = [...(here.length ? ['Here:', ...here.map(line), ''] : []), 'In the catalogue:', ...known];
+  const stored = here.map((model) => line(model, width));
+  const text = [...(here.length ? ['Here:', ...stored, ''] : []), 'In the catalogue:', ...known];
   process.stdout.write(`${text.join('\n')}\n`);
 }
 

@@ -101,6 +101,8 @@ export function progressBar(label, format) {
 }
 
 const SIGNALS = /** @type {const} */ ({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 });
+const QUIET = ['EPIPE', 'EIO']; // of an output whose reader left
+const TWICE_MS = 300; // a terminal that closes, or a wrapper, may send one signal twice
 
 /** A terminal that was closed: Node crashes when it resets it at the end. @param {number} fd */
 function release(fd) {
@@ -119,14 +121,24 @@ export function interrupts() {
   const state = { interrupted: false };
   let held = false;
   let exitCode = 130;
+  let stoppedAt = 0;
+
+  /** exit() waits for threads, and those that read or write a file may be stuck: no signal waits.
+   * @param {keyof typeof SIGNALS} name */
+  function end(name) {
+    for (const other of Object.keys(SIGNALS)) process.off(other, onSignal);
+    if (current && performance.now() - stoppedAt > TWICE_MS) process.kill(process.pid, name);
+    process.exit(exitCode);
+  }
 
   /** @param {keyof typeof SIGNALS} name */
   function onSignal(name) {
     const idle = !current || current.signal.aborted;
     exitCode = SIGNALS[name];
     state.interrupted = true;
-    if (idle && !held) process.exit(exitCode);
+    if (idle && !held) end(name);
     if (idle || name !== 'SIGINT') leaving.abort();
+    if (!idle) stoppedAt = performance.now();
     current?.abort();
   }
 
@@ -162,10 +174,13 @@ export function interrupts() {
      * @returns {Promise<T>}
      */
     async held(work) {
+      /** @type {NodeJS.ErrnoException | undefined} */
+      let failed;
       const leave = () => (leaving.abort(), current?.abort());
+      const leaveFailed = (/** @type {NodeJS.ErrnoException} */ error) => ((failed ??= error), leave());
       const { stdin, stdout } = process;
       const before = /** @type {((error: Error) => void)[]} */ (stdout.listeners('error'));
-      stdout.removeAllListeners('error').on('error', leave);
+      stdout.removeAllListeners('error').on('error', leaveFailed);
       stdin.on('error', leave);
       held = true;
       try {
@@ -173,8 +188,9 @@ export function interrupts() {
       } finally {
         held = false;
         stdin.off('error', leave);
-        stdout.off('error', leave);
+        stdout.off('error', leaveFailed);
         for (const listener of before) stdout.on('error', listener);
+        if (failed && !QUIET.includes(failed.code ?? '')) stdout.emit('error', failed); // said now that it is saved
       }
     },
   };

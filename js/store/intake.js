@@ -190,16 +190,22 @@ function afterFailure(error, counts, origin, attempts) {
   }
   if (!(error instanceof Transient)) throw error;
   if (++counts.failures < attempts) return 'again';
-  throw new CllaError('NETWORK', `${error.message}; what has come is kept`, { cause: error.cause });
+  throw new CllaError('NETWORK', error.message, { cause: error.cause });
 }
 
 /** @param {unknown} error */
 const waitOf = (error) => (error instanceof Transient ? error.waitMs : undefined);
 
-/** A write that found no room: say how much is missing. @param {Job} job @param {Sink} sink @param {unknown} error */
-function withMissing({ request }, sink, error) {
-  if (!(error instanceof CllaError) || error.code !== 'NO_SPACE' || error.cause === undefined) return error;
-  const { size } = sink.record;
+/**
+ * A connection that stays broken: say what is kept, if anything is. A write that found no room: say how much is missing.
+ * @param {Job} job @param {Sink} sink @param {unknown} error
+ */
+function withKept({ request }, sink, error) {
+  if (!(error instanceof CllaError)) return error;
+  const { size, chunkHashes } = sink.record;
+  if (error.code === 'NETWORK' && chunkHashes.length > 0)
+    return new CllaError('NETWORK', `${error.message}; what has come is kept`, { cause: error.cause });
+  if (error.code !== 'NO_SPACE' || error.cause === undefined) return error;
   const missing = size === undefined ? 'more' : megabytes(size - storedBytes(sink.record));
   const sentence = `${request.name}: storage is full: ${missing} are missing; what has come is kept`;
   return new CllaError('NO_SPACE', sentence, { cause: error });
@@ -239,6 +245,6 @@ async function takeInto(job, sink) {
     return await finish(job, sink);
   } catch (error) {
     await sink.settle();
-    throw withMissing(job, sink, error);
+    throw withKept(job, sink, error);
   }
 }

@@ -53,7 +53,12 @@ export function chunkRange({ chunkBytes, size = Infinity }, index) {
 /** @param {string} url @returns {string} the last part of its path */
 export function nameFromUrl(url) {
   const { pathname, hostname } = new URL(url);
-  return decodeURIComponent(pathname.split('/').filter(Boolean).pop() ?? hostname);
+  const last = pathname.split('/').filter(Boolean).pop() ?? hostname;
+  try {
+    return decodeURIComponent(last);
+  } catch {
+    return last; // a percent sign that encodes nothing
+  }
 }
 
 /**

@@ -19,6 +19,7 @@ import { Transient } from './patience.js';
 const UNANSWERED = 2;
 const COUNTED_MS = 100;
 const PASSING = [408, 409, 425, 429, 500, 502, 503, 504];
+const NEVER = ['bad port']; // what Node's fetch() says of addresses that it does not ask at all
 
 /** @param {Response} response */
 function retryAfterMs({ headers }) {
@@ -60,6 +61,24 @@ const sizeIn416 = ({ headers }) => Number(/^bytes \*\/(\d+)$/.exec(headers.get('
 async function* nothing() {}
 
 /**
+ * What fetch() refuses each time is told at once; what keeps an answer from coming may pass.
+ * @param {string} url @param {Fetch} fetch @param {Record<string, string>} headers
+ * @param {AbortSignal} signal @param {AbortSignal} cut either ends it; the first one is the caller's
+ */
+async function answerOf(url, fetch, headers, signal, cut) {
+  checkAddress(url);
+  try {
+    return await fetch(url, headers, AbortSignal.any([signal, cut]));
+  } catch (error) {
+    if (signal.aborted) throw abortError(signal);
+    if (error instanceof CllaError) throw error;
+    const said = `${url}: ${reasonOf(error)}`;
+    if (NEVER.includes(reasonOf(error))) throw new CllaError('NOT_READABLE', said, { cause: error });
+    throw new Transient(said, { cause: error });
+  }
+}
+
+/**
  * @param {string} url
  * @param {Fetch} fetch
  * @returns {Origin}
@@ -71,12 +90,8 @@ export function remote(url, fetch) {
   /** @param {Record<string, string>} headers @param {AbortSignal} signal */
   async function ask(headers, signal) {
     const cut = new AbortController();
-    const any = AbortSignal.any([signal, cut.signal]);
-    const answer = await fetch(url, headers, any).catch((error) => {
-      if (signal.aborted) throw abortError(signal);
-      unanswered++;
-      throw new Transient(`${url}: ${reasonOf(error)}`, { cause: error });
-    });
+    unanswered++;
+    const answer = await answerOf(url, fetch, headers, signal, cut.signal);
     unanswered = 0;
     return { ...answer, close: () => cut.abort() };
   }
@@ -182,10 +197,7 @@ const reasonOf = (error) => error?.cause?.message || error?.message || String(er
 export async function fetchPiece(url, fetch, { start, end }, signal) {
   const cut = new AbortController();
   const range = { Range: `bytes=${start}-${end - 1}` };
-  const { response } = await fetch(url, range, AbortSignal.any([signal, cut.signal])).catch((error) => {
-    if (signal.aborted) throw abortError(signal);
-    throw new Transient(`${url}: ${reasonOf(error)}`, { cause: error });
-  });
+  const { response } = await answerOf(url, fetch, range, signal, cut.signal);
   try {
     if (response.status !== 206 && response.status !== 200) refuseStatus(url, response);
     let at = response.status === 206 ? rangeOf(response, start).start : 0;
@@ -204,6 +216,20 @@ export async function fetchPiece(url, fetch, { start, end }, signal) {
   }
 }
 
+/**
+ * Addresses that are never asked: those that fetch() does not take.
+ * @param {string} url @param {string} [from] what leads there
+ */
+function checkAddress(url, from) {
+  const led = from === undefined ? '' : `${from}: redirected to `;
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (!parsed || !['http:', 'https:'].includes(parsed.protocol))
+    throw new CllaError('NOT_READABLE', `${led}${url}: is no http: or https: URL`);
+  if (parsed.username === '' && parsed.password === '') return;
+  const bare = `${parsed.origin}${parsed.pathname}`; // a password is for nobody's eyes
+  throw new CllaError('NOT_READABLE', `${led}${bare}: its URL has a user name or a password, which is never sent: leave it out`);
+}
+
 /** Follow redirects by hand, where they can be seen: a hub tells a file's SHA-256 on the way, not at the end.
  * @param {(url: string) => Promise<Response>} step @param {string} url @returns {Promise<Answer>} */
 export async function followRedirects(step, url) {
@@ -215,7 +241,9 @@ export async function followRedirects(step, url) {
     const location = response.headers.get('location');
     if (![301, 302, 303, 307, 308].includes(response.status) || location === null) return { response, linked };
     await response.body?.cancel();
-    url = new URL(location, url).href;
+    const next = URL.canParse(location, url) ? new URL(location, url).href : location;
+    checkAddress(next, url);
+    url = next;
   }
   throw new CllaError('NOT_READABLE', `${url}: redirected in circles`);
 }

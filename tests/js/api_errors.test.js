@@ -16,6 +16,7 @@ test('options of load that are wrong are refused by name', async () => {
   const wrong = [
     [{ contxt: 5 }, /load has no option "contxt"; it has .*context/],
     [{ context: 0 }, /load: context: want an integer from 1 to \d+, got 0/],
+    [{ context: Object.create(null) }, /context: want an integer .* got an object/],
     [{ context: '512' }, /context: want an integer .* got "512"/],
     [{ threads: 1.5 }, /threads: want an integer/],
     [{ variant: 'avx' }, /variant: want "simd" or "relaxed", got "avx"/],
@@ -46,7 +47,7 @@ test('options of replies that are wrong are refused by name, at once', () =>
       [{ ignoreEos: 1 }, /ignoreEos: want a boolean/],
     ];
     for (const [options, sentence] of wrong) assert.throws(() => model.complete('a', options), fails('BAD_ARGUMENT', /** @type {RegExp} */ (sentence)));
-    assert.throws(() => model.complete(5), fails('BAD_ARGUMENT', /prompt: want an array of token ids/));
+    assert.throws(() => model.complete(5), fails('BAD_ARGUMENT', /prompt: want a text or an array of token ids, got 5/));
     assert.throws(() => model.complete([1, -2]), fails('BAD_ARGUMENT', /token ids/));
     assert.throws(() => model.chat({ sytem: 'a' }), fails('BAD_ARGUMENT', /chat has no option "sytem"/));
     assert.throws(() => model.chat().send(5), fails('BAD_ARGUMENT', /send: text: want a string/));
@@ -102,6 +103,11 @@ test('files that cannot be read say so', async () => {
     await assert.rejects(load(path.join(folder, 'model-00002-of-00002.gguf')), fails('BAD_ARGUMENT', /first part/));
   });
   await assert.rejects(load('ftp://example.org/model.gguf'), fails('BAD_ARGUMENT', /cannot read ftp:/));
+  for (const name of ['nope', 'nope.gguf', ''])
+    await assert.rejects(load(name), fails('NOT_STORED', /: is no file, and no model of this name is stored or in the catalogue, which has clla-4m-chat, /));
+  for (const url of ['http://', 'http://[', 'https://a b/c.gguf']) await assert.rejects(load(url), fails('BAD_ARGUMENT', /^source: https?:.*: is not a valid URL$/));
+  await assert.rejects(load('file://host/x'), fails('BAD_ARGUMENT', /^source: file:\/\/host\/x: .*host/));
+  await assert.rejects(load('file:///a%2Fb'), fails('BAD_ARGUMENT', /^source: file:\/\/\/a%2Fb: /));
   await assert.rejects(loadAnything(42), fails('BAD_ARGUMENT', /source: want a name, a path/));
   await assert.rejects(loadAnything(undefined), fails('BAD_ARGUMENT', /source: want a name, a path/));
 });
@@ -145,8 +151,10 @@ test('a context larger than memory is refused with its bytes, before anything is
   assert.ok(process.memoryUsage().rss - before < 300e6);
 });
 
-test('a cache specification that is not valid is refused with its name', () =>
-  assert.rejects(load(tiny, { threads: 1, kv: 'q9' }), fails('BAD_KV_SPEC', /q9/)));
+test('a cache specification that is not valid is refused with its name', async () => {
+  await assert.rejects(load(tiny, { threads: 1, kv: 'q9' }), fails('BAD_KV_SPEC', /q9/));
+  for (const kv of ['', '\0', 'q8\0x']) await assert.rejects(load(tiny, { threads: 1, kv }), fails('BAD_KV_SPEC', /^load: kv: want a cache specification/));
+});
 
 test('a model without its weights does not run', () =>
   withModel({ vocabularyOnly: true }, async (model) => {

@@ -3,7 +3,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { clla, cllaJson, golden, inFolder, root, smollm, tiny, withModel, withoutSmollm } from './helpers.js';
 
@@ -178,6 +178,7 @@ test('what is wrong with the command line is said, with exit code 2', () => {
   fails(2, /--variant.*avx.*simd, relaxed, auto/s, 'complete', tiny, '-p', 'x', '--variant', 'avx');
   fails(2, /--logit-bias.*ID=BIAS/s, 'complete', tiny, '-p', 'x', '--logit-bias', 'x');
   fails(2, /q9/, 'complete', tiny, '-p', 'x', '--kv', 'q9');
+  fails(2, /^clla: source: http:\/\/\[: is not a valid URL\n$/, 'pull', 'http://[');
 });
 
 test('files that cannot be used give exit code 3, what does not fit 4', () => {
@@ -211,6 +212,22 @@ test('a reader that leaves ends the program quietly', async () => {
   assert.equal(code, 0);
 });
 
+const noFull = existsSync('/dev/full') ? false : '/dev/full is not here';
+
+test('output that finds no room is told, with exit code 4', { skip: noFull }, () =>
+  inFolder(async (folder) => {
+    const file = path.join(folder, 'chat.clla');
+    const full = openSync('/dev/full', 'w');
+    const chat = ['chat', tiny, '-p', 'x', '--max-tokens', '4'];
+    for (const args of [['complete', tiny, '-p', 'x', '--max-tokens', '4'], ['list'], ['embed', tiny, 'x'], chat, [...chat, '--resume', file]]) {
+      const { status, stderr } = spawnSync(process.execPath, [cli, ...args], { encoding: 'utf8', stdio: ['ignore', full, 'pipe'] });
+      assert.match(stderr, /^clla: the output cannot be written: ENOSPC.*\n$/, args.join(' '));
+      assert.equal(status, 4, args.join(' '));
+    }
+    closeSync(full);
+    assert.ok(existsSync(file), 'a chat is saved first');
+  }));
+
 const ENDLESS = ['complete', tiny, '-p', ONCE.prompt, '--ignore-eos', '--ctx', '32768', '--kv', 'f32'];
 
 test('Ctrl-C stops a reply: what was written stays, exit code 130', async () => {
@@ -239,6 +256,48 @@ test('Ctrl-C stops a reply: --json reports what there is', async () => {
   const count = Math.min(100, reply.ids.length, ONCE.output_ids.length);
   assert.deepEqual(reply.ids.slice(0, count), ONCE.output_ids.slice(0, count));
 });
+
+const noFifo = spawnSync('mkfifo', ['--version']).error ? 'mkfifo is not here' : false;
+
+/** Two signals to a program that hangs in a file which never ends. @param {string} fifo @param {string[]} args @param {NodeJS.Signals} signal */
+async function endHanging(fifo, args, signal) {
+  assert.equal(spawnSync('mkfifo', [fifo]).status, 0);
+  const child = spawn(process.execPath, [cli, ...args], { stdio: 'ignore', env: { ...process.env, CLLA_CACHE: path.dirname(path.dirname(fifo)) } });
+  const ended = new Promise((resolve) => child.on('exit', (...how) => resolve(how)));
+  const late = setTimeout(() => child.kill('SIGKILL'), 20_000);
+  const writer = await writerOf(fifo);
+  child.kill(signal);
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  child.kill(signal);
+  const how = await ended;
+  clearTimeout(late);
+  if (writer !== undefined) closeSync(writer);
+  return how;
+}
+
+/** Held open once somebody reads; undefined: nobody does. @param {string} fifo */
+async function writerOf(fifo) {
+  for (let tries = 0; tries < 100; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    try {
+      return openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK);
+    } catch {} // not yet
+  }
+}
+
+test('a second signal ends a program that hangs', { skip: noFifo }, () =>
+  inFolder(async (folder) => {
+    const codes = { SIGTERM: 143, SIGINT: 130 };
+    mkdirSync(path.join(folder, 'store'));
+    for (const signal of /** @type {(keyof typeof codes)[]} */ (Object.keys(codes))) {
+      const fifo = path.join(folder, 'store', `${signal}.json`); // where the records of models are
+      for (const args of [['pull', 'http://127.0.0.1:9/x.gguf'], ['complete', tiny, '--file', fifo]]) {
+        const [code, by] = await endHanging(fifo, args, signal);
+        assert.ok(code === codes[signal] || by === signal, `${args}: ${code}, ${by}`);
+        rmSync(fifo);
+      }
+    }
+  }));
 
 // ---- in a terminal ---------------------------------------------------------------------------------------------------
 

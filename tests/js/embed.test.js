@@ -250,6 +250,7 @@ test('clla embed prints a line for each text, numbers or JSON', () =>
     const file = path.join(folder, 'texts');
     writeFileSync(file, `${texts.join('\n')}\n`);
     assert.equal(clla(['embed', tiny, '--file', file]).stdout, plain.stdout);
+    assert.equal(clla(['embed', tiny], { input: `\n${texts.join('\n\n \r\n')}\n\n` }).stdout, plain.stdout, 'blank lines are no texts');
     const json = clla(['embed', tiny, '--json'], { input: texts.join('\r\n') }).stdout.trimEnd().split('\n').map((line) => JSON.parse(line));
     assert.deepEqual(json.map(({ index }) => index), [0, 1]);
     near(json.map(({ embedding }) => embedding), expected);
@@ -261,7 +262,8 @@ test('clla embed refuses what it cannot do', () => {
   /** @type {[number, RegExp, string[], string?][]} */
   const wrong = [
     [2, /embed needs texts, --file F or texts on stdin/, []],
-    [2, /texts\[1\] is empty/, [], 'a\n\nb\n'],
+    [2, /embed needs texts/, [], '\n \n'],
+    [2, /texts\[1\] is empty/, ['a', '']],
     [2, /either texts or --file F/, ['a', '--file', '-']],
     [2, /'--pooling <name>'.*mean, last/, ['a', '--pooling', 'cls']],
     [4, /texts\[0\] has \d+ tokens, the context holds 8/, [LONG, '--ctx', '8']],

@@ -198,11 +198,24 @@ test('null stands for what is not given', async () => {
   assert.equal(textOf(await create({ ...GREEDY, ...nothing })), textOf(await create({ ...GREEDY, model: model.info.name, n: 1 })));
 });
 
+test('what changes nothing is taken', async () => {
+  const more = { response_format: { type: 'text' }, user: 'ann', metadata: { a: 'b' }, store: false };
+  assert.equal(textOf(await create({ ...GREEDY, ...more })), textOf(await create(GREEDY)));
+});
+
+test('a stream that was read says so when it is read again', async () => {
+  const stream = await create({ ...GREEDY, max_tokens: 2, stream: true });
+  assert.ok((await chunksOf(stream)).length > 2);
+  await assert.rejects(chunksOf(stream), fails('BAD_ARGUMENT', /this stream was read already/));
+});
+
 test('what cannot be done is refused by name', async () => {
   const wrong = [
     [{ n: 2 }, /create: n: want 1, got 2/],
     [{ tools: [] }, /create has no option "tools"/],
-    [{ response_format: { type: 'json_object' } }, /no option "response_format"/],
+    [{ response_format: { type: 'json_object' } }, /response_format: type: want "text", got "json_object"/],
+    [{ store: true }, /create: store: want false, got true/],
+    [{ user: 5 }, /create: user: want a string/],
     [{ model: 'gpt-4o' }, /model: "CLLA 4M chat" is loaded, not "gpt-4o"/],
     [{ temperature: 3 }, /temperature: want a number from 0 to 2/],
     [{ top_logprobs: 2 }, /top_logprobs: needs logprobs: true/],

@@ -51,6 +51,33 @@ test('a hub tells the hash on the way, before it redirects', async () => {
   assert.match(outcome.message ?? '', /want 0{64}/);
 });
 
+test('what no second try can change is told at once', async () => {
+  const away = (/** @type {string} */ redirect) => server.put('away.gguf', { bytes: syntheticFile(1000), redirect });
+  /** @type {[() => string, RegExp][]} */
+  const wrong = [
+    [() => 'http://127.0.0.1:1/x.gguf', /127\.0\.0\.1:1\/x\.gguf: bad port$/],
+    [() => `${server.origin.replace('//', '//me:secret@')}/x.gguf`, /x\.gguf: its URL has a user name or a password/],
+    [() => away(''), /away\.gguf: redirected in circles$/],
+    [() => away('http://['), /away\.gguf: redirected to http:\/\/\[: is no http: or https: URL$/],
+    [() => away('ftp://x/y.gguf'), /away\.gguf: redirected to ftp:\/\/x\/y\.gguf: is no http: or https: URL$/],
+    [() => away('http://me:secret@127.0.0.1/y.gguf'), /redirected to http:\/\/127\.0\.0\.1\/y\.gguf: its URL has a user name/],
+  ];
+  for (const [start, sentence] of wrong) {
+    const url = start();
+    const outcome = await attempt({ id: url, name: 'away.gguf', url, patience: { ...PATIENCE, pauseMs: 60_000, longestPauseMs: 60_000 } });
+    assert.equal(outcome.code, 'NOT_READABLE', outcome.message);
+    assert.match(outcome.message ?? '', sentence);
+    assert.doesNotMatch(outcome.message ?? '', /secret|is kept/);
+  }
+});
+
+test('where nothing has come, nothing is said to be kept', async () => {
+  const url = server.put('none.gguf', { bytes: syntheticFile(1000), status: 503 });
+  const outcome = await attempt({ id: url, name: 'none.gguf', url, patience: PATIENCE });
+  assert.equal(outcome.code, 'NETWORK');
+  assert.match(outcome.message ?? '', /answers 503 Service Unavailable$/);
+});
+
 /** Bytes that were sent twice, of each request after the first. @param {string} name */
 function sentTwice(name) {
   const seen = server.requests(name).map(({ range, sent }) => ({ from: Number(/\d+/.exec(range ?? '0')?.[0]), sent }));

@@ -78,6 +78,15 @@ test('two files of one name get two names', async () => {
   await models.remove(name);
 });
 
+test('a percent sign in a URL that encodes nothing is a part of the name', async () => {
+  for (const last of ['100%.gguf', 'a%ff.gguf']) {
+    served(last);
+    const { name } = await models.pull(`${server.origin}/files/${last}`);
+    assert.equal(name, last);
+    await models.remove(name);
+  }
+});
+
 test('a split model is stored part by part and loaded as one', async () => {
   const names = [1, 2, 3].map((n) => `split-0000${n}-of-00003.gguf`);
   for (const name of names) server.put(name, { bytes: readFileSync(path.join(root, 'tests/vectors/models', name)) });
@@ -216,6 +225,10 @@ test('a store that cannot be made is told of', async () => {
 
 test('wrong arguments are refused by name', async () => {
   await assert.rejects(models.pull('tiny.gguf', /** @type {any} */ ({ sha: 1 })), fails('BAD_ARGUMENT', /pull has no option "sha"/));
+  const unknown = fails('NOT_STORED', /^\S*nope: is no file, and no model of this name is stored or in the catalogue, which has clla-4m-chat, /);
+  for (const name of ['nope', './nope', 'file:///nowhere/nope']) await assert.rejects(models.pull(name), unknown);
+  for (const wrong of [undefined, 5, new Blob(['GGUF'])])
+    await assert.rejects(models.pull(/** @type {any} */ (wrong)), fails('BAD_ARGUMENT', /^pull: a name or a URL: want a string, got /));
   await assert.rejects(models.pull('x', { sha256: 'abc' }), fails('BAD_ARGUMENT', /sha256: want a SHA-256/));
   await assert.rejects(models.pull(tiny), fails('BAD_ARGUMENT', /is here already, as a file/));
   await assert.rejects(models.pull('ftp://x/y.gguf'), fails('BAD_ARGUMENT', /cannot read ftp:/));
@@ -242,6 +255,8 @@ test('clla pull, list, complete by name, rm', async () => {
   assert.match((await cli('pull', url, '--sha256', TINY_SHA)).stdout, /^cli\.gguf: 1\.36 MB, SHA-256/);
   const listed = await cli('list');
   assert.match(listed.stdout, /Here:\n[^]* cli\.gguf +1\.36 MB\n[^]*In the catalogue:\n[^]*smollm2-135m-instruct +98\.4 MB/);
+  assert.deepEqual(listed.stdout.split('\n').filter((line) => line.length > 80), []);
+  assert.match(listed.stdout, / clla-4m-chat +bundled +Bundled: [^]* knows\s+nothing\.\n/);
   assert.equal(JSON.parse((await cli('list', '--json')).stdout).stored.length, 3);
   assert.equal((await cli('complete', 'cli.gguf', '-p', golden[1].prompt, '--max-tokens', '4')).status, 0);
   assert.equal((await cli('rm', 'cli.gguf')).stdout, 'cli.gguf: removed\n');
