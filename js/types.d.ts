@@ -129,7 +129,7 @@ export const models: {
   pull(source: string | URL, options?: PullOptions): Promise<StoredModel>;
   /** Store a file of one's own, in the same way. */
   add(file: Blob | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array>, options?: AddOptions): Promise<StoredModel>;
-  /** IN_USE while it is loaded or downloaded, in this or another tab. */
+  /** IN_USE while it is downloaded or, in a page, loaded, in this or another tab; in Node a loaded model has its bytes. */
   remove(name: string): Promise<void>;
   usage(): Promise<StoreUsage>;
   /** Its bytes, checked as they are read; of all parts in order, where there are several. */
