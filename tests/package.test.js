@@ -111,7 +111,7 @@ for (const [name, engine, variant] of [
     for (const threads of [1, 2]) {
       const { stdout, stderr } = start(/** @type {string} */ (engine), ['program.mjs', String(threads)]);
       assert.equal(stderr, '');
-      assert.deepEqual(JSON.parse(stdout), { ids, refused: 'NOT_READABLE', variant: variant + (threads > 1 ? '-threads' : ''), list: 'function' });
+      assert.deepEqual(JSON.parse(stdout), { ids, refused: 'NOT_STORED', variant: variant + (threads > 1 ? '-threads' : ''), list: 'function' });
     }
   });
 
