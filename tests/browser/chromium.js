@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import puppeteer from 'puppeteer-core';
 import { firstOf } from './places.js';
-import { killed, tabOver } from './puppeteer.js';
+import { killed } from './processes.js';
 
 /** @typedef {import('./browsers.js').Tab} Tab */
 
@@ -30,6 +30,24 @@ const SWITCHES = [
   '--disable-background-timer-throttling',
   '--disable-renderer-backgrounding',
 ];
+
+/**
+ * @param {import('puppeteer-core').Page} page
+ * @param {() => Promise<void>} crash end its process
+ * @returns {Tab}
+ */
+const tabOver = (page, crash) => ({
+  evaluate: (fn, ...args) => /** @type {any} */ (page).evaluate(fn, ...args),
+  goto: async (url) => void (await page.goto(url)),
+  reload: async () => void (await page.reload()),
+  screenshot: async (file) => void (await page.screenshot({ path: /** @type {`${string}.png`} */ (file) })),
+  close: () => page.close(),
+  async kill() {
+    await crash();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    void page.close().catch(() => {});
+  },
+});
 
 const emptyProfile = () => mkdtempSync(path.join(tmpdir(), 'clla-chromium-'));
 

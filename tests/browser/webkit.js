@@ -3,14 +3,13 @@
 // it shares no memory between threads, isolated pages or not (WebKit's bug 317847), unless its engine is told to.
 
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Builder } from 'selenium-webdriver';
 import { firstOf, onPath } from './places.js';
-
-/** @typedef {import('./browsers.js').Tab} Tab */
+import { freePort, killed } from './processes.js';
+import { tabsOver } from './webdriver.js';
 
 const LIBRARIES = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib64', '/usr/lib', '/usr/libexec'];
 const driver = onPath('WebKitWebDriver');
@@ -22,15 +21,6 @@ const HINT = 'no WebKitGTK to drive: `apt-get install webkit2gtk-driver xvfb` (D
 export const withoutWebkit = driver && screen && browser ? false : HINT;
 
 const wait = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const ended = (/** @type {import('node:child_process').ChildProcess} */ child) => new Promise((resolve) => child.once('exit', resolve));
-
-async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(undefined)));
-  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** A screen in memory; it tells its number when it is ready. */
 async function startScreen() {
@@ -50,27 +40,6 @@ async function untilItAnswers(origin) {
   throw new Error('WebKitWebDriver does not answer');
 }
 
-/**
- * Runs in the page: begin some work whose end can be asked for.
- * @param {string} code @param {any[]} args @param {string} key
- */
-function begin(code, args, key) {
-  const works = (/** @type {any} */ (window).works ??= {});
-  const fail = (/** @type {any} */ error) => ({ error: `${error?.name}: ${error?.message}\n${error?.stack}` });
-  const pack = (/** @type {any} */ value) => ({ json: JSON.stringify({ value }) }); // left as it is undefined becomes null
-  works[key] = Promise.resolve().then(() => (0, eval)(`(${code})`)(...args)).then(pack, fail);
-}
-
-/**
- * Runs in the page: the end of that work, or nothing when it takes longer.
- * @param {string} key @param {number} ms @param {(outcome: any) => void} done
- */
-function finish(key, ms, done) {
-  const work = /** @type {any} */ (window).works?.[key];
-  if (!work) return done({ error: 'the page is another one now' });
-  void Promise.race([work, new Promise((resolve) => setTimeout(resolve, ms))]).then(done);
-}
-
 /** Start it. @param {string} [_profile] it has none @param {{sharedMemory?: boolean}} [options] as in Safari's isolated pages */
 export async function startWebkit(_profile, { sharedMemory = false } = {}) {
   const home = mkdtempSync(path.join(tmpdir(), 'clla-webkit-'));
@@ -88,50 +57,31 @@ export async function startWebkit(_profile, { sharedMemory = false } = {}) {
     .build();
   await session.manage().setTimeouts({ script: 60_000, pageLoad: 60_000 });
 
-  /** One command at a time, whatever the tabs do. @type {Promise<unknown>} */
-  let last = Promise.resolve();
-  /** @template T @param {string} handle @param {() => Promise<T>} work @returns {Promise<T>} */
-  const inTab = (handle, work) => {
-    const next = last.then(() => session.switchTo().window(handle)).then(work);
-    last = next.catch(() => {});
-    return next;
-  };
-  const first = await session.getWindowHandle();
-  let works = 0;
-
-  /** @param {string} url @returns {Promise<Tab>} */
-  async function newTab(url) {
-    const handle = await inTab(first, async () => {
-      await session.switchTo().newWindow('window');
-      await session.get(url);
+  /** @type {import('./webdriver.js').Commands} */
+  const commands = {
+    async create() {
+      await session.switchTo().newWindow('window'); // of a tab that is not looked at nothing is drawn
       return session.getWindowHandle();
-    });
-    const close = () => inTab(handle, () => session.close());
-    return {
-      async evaluate(fn, ...args) {
-        const key = String(works++);
-        await inTab(handle, () => session.executeScript(begin, String(fn), args, key));
-        for (;;) {
-          const outcome = /** @type {any} */ (await inTab(handle, () => session.executeAsyncScript(finish, key, 100)));
-          if (outcome?.error) throw new Error(outcome.error);
-          if (outcome) return JSON.parse(outcome.json).value;
-          await wait(50);
-        }
-      },
-      goto: (address) => inTab(handle, () => session.get(address)),
-      reload: () => inTab(handle, () => session.navigate().refresh()),
-      screenshot: async (file) => writeFileSync(file, await inTab(handle, () => session.takeScreenshot()), 'base64'),
-      close,
-      kill: close, // a process that ends would end the whole session
-    };
-  }
-
+    },
+    switchTo: (handle) => session.switchTo().window(handle),
+    get: (url) => session.get(url),
+    refresh: () => session.navigate().refresh(),
+    run: (fn, args) => session.executeScript(fn, ...args),
+    runAsync: (fn, args) => session.executeAsyncScript(fn, ...args),
+    screenshot: () => session.takeScreenshot(),
+    close: () => session.close(),
+  };
+  const first = await session.getWindowHandle(); // one that stays: with its last window it would end
+  const create = async () => (await session.switchTo().window(first), commands.create());
+  const newTab = tabsOver({ ...commands, create });
   const kill = async () => {
-    child.kill();
-    await ended(child);
-    xvfb.kill();
-    await ended(xvfb);
+    await killed(child, 'SIGTERM');
+    await killed(xvfb, 'SIGTERM');
     rmSync(home, { recursive: true, force: true, maxRetries: 5 });
   };
-  return { newTab, kill, close: () => session.quit().catch(() => {}).then(kill) };
+  return {
+    newTab: (/** @type {string} */ url) => newTab(url), // a tab is never killed: that would end the whole session
+    kill,
+    close: () => session.quit().catch(() => {}).then(kill),
+  };
 }
