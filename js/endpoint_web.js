@@ -4,9 +4,6 @@ import { pause } from './parent_web.js';
 
 /** @typedef {import('./types.d.ts').Endpoint} Endpoint */
 
-/** Workers with a call under way. One that waits and that nothing else refers to Firefox ends, and it never answers. */
-const busyWorkers = new Set();
-
 /**
  * @param {Worker} worker
  * @returns {Endpoint}
@@ -22,7 +19,7 @@ function workerEndpoint(worker) {
       });
       worker.addEventListener('messageerror', () => listener('the worker sent what cannot be read'));
     },
-    hold: (busy) => void (busy ? busyWorkers.add(worker) : busyWorkers.delete(worker)),
+    hold() {},
     pause,
     async terminate() {
       worker.terminate();

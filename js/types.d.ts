@@ -505,7 +505,7 @@ export interface Endpoint {
   post(message: any, transfer?: ArrayBuffer[]): void;
   onMessage(listener: (message: any) => void): void;
   onFailure(listener: (message: string) => void): void;
-  /** Whether a call is under way: an idle worker does not keep the program alive, and may be collected. */
+  /** Whether a call is under way: an idle worker does not keep the program alive. */
   hold(busy: boolean): void;
   /** Let messages in. */
   pause(): Promise<void>;
