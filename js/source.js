@@ -94,7 +94,8 @@ export function piecesOf(source) {
  */
 async function* checked(chunks) {
   for await (const chunk of chunks) {
-    if (!(chunk instanceof Uint8Array)) throw new CllaError('BAD_ARGUMENT', 'source: gives pieces that are not bytes');
-    for (let at = 0; at < chunk.length; at += PIECE_BYTES) yield new Uint8Array(chunk.subarray(at, at + PIECE_BYTES));
+    if (!ArrayBuffer.isView(chunk)) throw new CllaError('BAD_ARGUMENT', 'source: gives pieces that are not bytes');
+    const bytes = new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength); // of another frame too
+    for (let at = 0; at < bytes.length; at += PIECE_BYTES) yield bytes.slice(at, at + PIECE_BYTES);
   }
 }
