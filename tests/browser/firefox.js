@@ -53,8 +53,8 @@ export async function startFirefox(profile = mkdtempSync(path.join(tmpdir(), 'cl
     env: { ...process.env, MOZ_CRASHREPORTER_DISABLE: '1' },
     stdio: 'ignore',
   });
-  const { commands, quit } = await openMarionette(port);
-  const open = tabsOver(commands);
+  const { commands, first, quit } = await openMarionette(port);
+  const open = tabsOver(commands, first);
   const pages = () => processesBelow(child.pid, / tab$/);
   return {
     profile,

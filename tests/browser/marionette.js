@@ -59,8 +59,8 @@ export async function openMarionette(port) {
       const text = JSON.stringify([0, id, command, parameters]);
       socket.write(`${Buffer.byteLength(text)}:${text}`);
     });
-  /** In the page itself, not in a sandbox beside it. @param {(...args: any[]) => void} fn @param {any[]} args */
-  const script = (fn, args) => ({ script: `return (${fn}).apply(null, arguments)`, args, sandbox: null });
+  /** @param {(...args: any[]) => void} fn @param {any[]} args */
+  const script = (fn, args) => ({ script: `return (${fn}).apply(null, arguments)`, args });
 
   await send('WebDriver:NewSession', { capabilities: { alwaysMatch: { timeouts: { script: 60_000, pageLoad: 60_000 } } } });
   const switchTo = (/** @type {string} */ handle) => send('WebDriver:SwitchToWindow', { handle, focus: false });
@@ -76,5 +76,6 @@ export async function openMarionette(port) {
     screenshot: () => send('WebDriver:TakeScreenshot', { full: false }),
     close: () => send('WebDriver:CloseWindow'),
   };
-  return { commands, quit: () => send('Marionette:Quit', { flags: ['eForceQuit'] }) };
+  const first = await send('WebDriver:GetWindowHandle');
+  return { commands, first, quit: () => send('Marionette:Quit', { flags: ['eForceQuit'] }) };
 }

@@ -22,28 +22,36 @@ const REST_MS = 50;
 const wait = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
- * Runs in the page: begin some work whose end can be asked for.
- * @param {string} code @param {any[]} args @param {string} key
+ * Runs beside the page: begin some work in it whose end can be asked for. Firefox shows the page's window behind another one.
+ * @param {string} code @param {string} args @param {string} key
  */
 function begin(code, args, key) {
-  const works = (/** @type {any} */ (window).works ??= {});
-  const fail = (/** @type {any} */ error) => ({ error: `${error?.name}: ${error?.message}\n${error?.stack}` });
-  const pack = (/** @type {any} */ value) => ({ json: JSON.stringify({ value }) }); // left as it is undefined becomes null
-  works[key] = Promise.resolve().then(() => (0, eval)(`(${code})`)(...args)).then(pack, fail);
+  const page = /** @type {any} */ (window).wrappedJSObject ?? window;
+  page.eval(`{
+    const fail = (error) => JSON.stringify({ error: error?.name + ': ' + error?.message + '\\n' + error?.stack });
+    const work = Promise.resolve().then(() => (${code})(...${args})).then((value) => JSON.stringify({ value }), fail);
+    (window.works ??= {})[${key}] = work;
+  }`);
 }
 
 /**
- * Runs in the page: the end of that work, or nothing when it takes longer.
- * @param {string} key @param {number} ms @param {(outcome: any) => void} done
+ * Runs beside the page: the end of that work, or nothing when it takes longer.
+ * @param {string} key @param {number} ms @param {(outcome: string | undefined) => void} done
  */
 function finish(key, ms, done) {
-  const work = /** @type {any} */ (window).works?.[key];
-  if (!work) return done({ error: 'the page is another one now' });
-  void Promise.race([work, new Promise((resolve) => setTimeout(resolve, ms))]).then(done);
+  const page = /** @type {any} */ (window).wrappedJSObject ?? window;
+  const work = page.works?.[key];
+  if (!work) return done('{"error":"the page is another one now"}');
+  const late = setTimeout(done, ms);
+  work.then((/** @type {string} */ outcome) => (clearTimeout(late), done(outcome)));
 }
 
-/** @param {Commands} commands @returns {(url: string, crash?: () => Promise<void>) => Promise<Tab>} */
-export function tabsOver(commands) {
+/**
+ * @param {Commands} commands
+ * @param {string} first a tab that stays: with its last one a browser ends
+ * @returns {(url: string, crash?: () => Promise<void>) => Promise<Tab>}
+ */
+export function tabsOver(commands, first) {
   /** @type {Promise<unknown>} */
   let last = Promise.resolve();
   let works = 0;
@@ -57,6 +65,7 @@ export function tabsOver(commands) {
 
   return async (url, crash) => {
     const handle = await inTurn(async () => {
+      await commands.switchTo(first);
       const made = await commands.create();
       await commands.switchTo(made);
       await commands.get(url);
@@ -68,11 +77,13 @@ export function tabsOver(commands) {
     return {
       async evaluate(fn, ...args) {
         const key = String(works++);
-        await here(() => commands.run(begin, [String(fn), args, key]));
+        await here(() => commands.run(begin, [String(fn), JSON.stringify(args), key]));
         for (;; await wait(REST_MS)) {
           const outcome = await here(() => commands.runAsync(finish, [key, ASK_MS]));
-          if (outcome?.error) throw new Error(outcome.error);
-          if (outcome) return JSON.parse(outcome.json).value;
+          if (!outcome) continue;
+          const { value, error } = JSON.parse(outcome);
+          if (error) throw new Error(error);
+          return value;
         }
       },
       goto: async (address) => void (await here(() => commands.get(address))),

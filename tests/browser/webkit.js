@@ -71,9 +71,7 @@ export async function startWebkit(_profile, { sharedMemory = false } = {}) {
     screenshot: () => session.takeScreenshot(),
     close: () => session.close(),
   };
-  const first = await session.getWindowHandle(); // one that stays: with its last window it would end
-  const create = async () => (await session.switchTo().window(first), commands.create());
-  const newTab = tabsOver({ ...commands, create });
+  const newTab = tabsOver(commands, await session.getWindowHandle());
   const kill = async () => {
     await killed(child, 'SIGTERM');
     await killed(xvfb, 'SIGTERM');
