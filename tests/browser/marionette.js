@@ -63,12 +63,10 @@ export async function openMarionette(port) {
   const script = (fn, args) => ({ script: `return (${fn}).apply(null, arguments)`, args });
 
   await send('WebDriver:NewSession', { capabilities: { alwaysMatch: { timeouts: { script: 60_000, pageLoad: 60_000 } } } });
-  const switchTo = (/** @type {string} */ handle) => send('WebDriver:SwitchToWindow', { handle, focus: false });
-  const first = await send('WebDriver:GetWindowHandle'); // never closed: a tab is opened from one that is there
   /** @type {Commands} */
   const commands = {
-    create: async () => (await switchTo(first), (await send('WebDriver:NewWindow', { type: 'tab', focus: true })).handle),
-    switchTo,
+    create: async () => (await send('WebDriver:NewWindow', { type: 'tab', focus: true })).handle,
+    switchTo: (handle) => send('WebDriver:SwitchToWindow', { handle, focus: false }),
     get: (url) => send('WebDriver:Navigate', { url }),
     refresh: () => send('WebDriver:Refresh'),
     run: (fn, args) => send('WebDriver:ExecuteScript', script(fn, args)),
