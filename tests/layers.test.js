@@ -23,7 +23,7 @@ const C_LAYERS = [
 const JS_LAYERS = [
   ['errors', 'protocol', 'rpc', 'options', 'stops'],
   ['source', 'source_node', 'wasm', 'binding', 'progress', 'parent_web', 'endpoint_*'],
-  ['store/layout', 'store/hashing', 'store/hasher', 'store/patience', 'store/shelf_*', 'store/tabs', 'store/processes'],
+  ['store/layout', 'store/record', 'store/hashing', 'store/hasher', 'store/patience', 'store/shelf_*', 'store/tabs', 'store/processes'],
   ['store/remote', 'store/local', 'store/sink', 'store/intake', 'store/reader', 'store/obtain', 'store/kept'],
   ['store/store_*'],
   ['generate', 'embed', 'worker', 'template_worker', 'hash_worker', 'workers/*'],

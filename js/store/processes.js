@@ -69,12 +69,26 @@ export function processLocks(folder) {
   async function take(file) {
     try {
       if (await create(file)) return true;
-      if (await isHeld(file)) return false;
-      await rm(file, { force: true });
+      if ((await isHeld(file)) || !(await breakUp(file))) return false;
     } catch (error) {
       throw storageError(error, folder);
     }
     return take(file);
+  }
+
+  /**
+   * Remove a lock that nobody holds: one program at a time, or the second would remove what the first then made.
+   * @param {string} file
+   */
+  async function breakUp(file) {
+    const own = `${file}.break`;
+    if (!(await create(own))) {
+      if (!(await isHeld(own))) await rm(own, { force: true }); // of a program that ended just there
+      return false;
+    }
+    if (!(await isHeld(file))) await rm(file, { force: true });
+    await rm(own, { force: true });
+    return true;
   }
 
   /** Where there is no room for a lock nobody holds it. @param {string} file @returns {Promise<boolean>} */

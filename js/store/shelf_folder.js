@@ -7,6 +7,7 @@ import { mkdir, open, readFile, readdir, rename, rm, stat, statfs, writeFile } f
 import path from 'node:path';
 import { CllaError } from '../errors.js';
 import { chunkRange } from './layout.js';
+import { isRecord } from './record.js';
 
 /**
  * @typedef {import('./types.d.ts').FileRecord} FileRecord
@@ -53,42 +54,16 @@ function toJson({ hashState, file: _, ...record }) {
   return JSON.stringify({ ...record, hashState: hashState && Buffer.from(hashState).toString('base64') }, undefined, 1);
 }
 
-/** @param {unknown} value */
-const isText = (value) => typeof value === 'string';
-/** @param {any} value */
-const isCount = (value) => Number.isSafeInteger(value) && value >= 0;
-/** @param {(value: any) => boolean} is */
-const maybe = (is) => (/** @type {any} */ value) => value === undefined || is(value);
-/** @param {Record<string, (value: any) => boolean>} shape @returns {(value: any) => boolean} */
-const shaped = (shape) => (value) =>
-  typeof value === 'object' && value !== null && Object.entries(shape).every(([key, is]) => is(value[key]));
-
-const isRecord = shaped({
-  id: isText,
-  name: isText,
-  url: maybe(isText),
-  writer: isText,
-  size: maybe(isCount),
-  chunkBytes: isCount,
-  chunkHashes: (value) => Array.isArray(value) && value.every(isText),
-  hashState: maybe(isText),
-  expected: maybe(isText),
-  sha256: maybe(isText),
-  validator: maybe(isText),
-  complete: (value) => typeof value === 'boolean',
-  chat: maybe(shaped({ model: isText, messages: isCount, date: Number.isFinite, version: isCount })),
-});
-
 /** What JSON leaves out. */
-const UNKNOWN = { size: undefined, url: undefined, expected: undefined, sha256: undefined, validator: undefined };
+const UNKNOWN = { size: undefined, url: undefined, hashState: undefined, expected: undefined, sha256: undefined,
+  validator: undefined };
 
 /** @param {string} text @returns {FileRecord | undefined} undefined: damaged, which must not keep the others from being read */
 function fromJson(text) {
   try {
     const record = JSON.parse(text);
-    if (!isRecord(record)) return undefined;
-    const hashState = record.hashState && new Uint8Array(Buffer.from(record.hashState, 'base64'));
-    return { ...UNKNOWN, ...record, hashState };
+    if (typeof record.hashState === 'string') record.hashState = new Uint8Array(Buffer.from(record.hashState, 'base64'));
+    return isRecord(record) ? { ...UNKNOWN, ...record } : undefined;
   } catch {
     return undefined;
   }

@@ -2,6 +2,7 @@
 // and the record that counts it are written in one transaction: a tab that is killed leaves both or neither.
 
 import { CllaError } from '../errors.js';
+import { isRecord } from './record.js';
 
 /**
  * @typedef {import('./types.d.ts').FileRecord} FileRecord
@@ -95,15 +96,21 @@ export function openShelf(name = 'clla') {
    * @param {IDBObjectStore} files @param {FileRecord} record @param {number} chunks
    */
   async function checkOwn(files, { id, name, writer }, chunks) {
-    /** @type {FileRecord | undefined} */
     const found = await result(files.get(id));
-    if (found?.writer !== writer || found.chunkHashes.length !== chunks)
+    if (!isRecord(found) || found.writer !== writer || found.chunkHashes.length !== chunks)
       throw new CllaError('IN_USE', `${name}: was removed or begun anew meanwhile`);
   }
 
   return {
-    get: (id) => transact('readonly', id, (files) => result(files.get(id))),
-    list: () => transact('readonly', 'the list of what is stored', (files) => result(files.getAll())),
+    async get(id) {
+      const found = await transact('readonly', id, (files) => result(files.get(id)));
+      return isRecord(found) ? found : undefined;
+    },
+
+    async list() {
+      const found = await transact('readonly', 'the list of what is stored', (files) => result(files.getAll()));
+      return found.filter(isRecord);
+    },
 
     begin: (record) =>
       transact('readwrite', record.name, (files, chunks) => {

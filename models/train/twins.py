@@ -1,13 +1,12 @@
 """Twins: small models alike in all but their attention, trained on the same rows, and the table of what came out.
 
-    python twins.py run --data FOLDER --work FOLDER [--table small|long|full] [--only NAME...] [--seeds N...] [--stop-after SECONDS]
-    python twins.py print [--table small|long|full]
-    python twins.py plot OUT.svg [--table small|long|full]
+    python twins.py run --data FOLDER --work FOLDER [--table small|deep|full] [--only NAME...] [--seeds N...] [--stop-after SECONDS]
+    python twins.py print [--table small|deep|full]
+    python twins.py plot OUT.svg [--table small|deep|full]
 
 `run` goes through the list of its table in order, skips what is finished, resumes what was stopped, and writes one small
 file a run into results/<table>/. `print` makes the Markdown table of what is there. All tables hold the same runs; they
-differ in the size of the model and the number of tokens. A run of `long` goes on from where that of `small` was before its
-rate fell, where that run is in the same folder.
+differ in the size of the model and the number of tokens.
 
 Equal parameters: the FFN of each kind is made as wide, in steps of 8, as brings its count nearest to MHA's.
 Learning rate and initial gain were tuned for MHA and for CLLA-int4 (TUNED; see models/README.md).
@@ -16,7 +15,6 @@ import argparse
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -31,10 +29,9 @@ FULL = replace(SMALL, vocab=2048, layers=6, ffn=352, context=256)
 # table -> shape, tokens, arguments of train.py
 SMALL_TRAINING = ['--batch', '8', '--warm-up', '0.1e6', '--recall', '0.7']
 TABLES = {'small': (SMALL, 5e6, SMALL_TRAINING),
-          'long': (SMALL, 10e6, SMALL_TRAINING),
+          'deep': (replace(SMALL, layers=6), 5e6, SMALL_TRAINING),
           'full': (FULL, 20e6, ['--batch', '8', '--warm-up', '0.2e6', '--recall', '0.4'])}
-DECAY = 0.3                                                       # last part of a run, in which its rate falls
-TRAINING = ['--optimizer', 'muon', '--decay', str(DECAY), '--held-rows', '32']
+TRAINING = ['--optimizer', 'muon', '--decay', '0.3', '--held-rows', '32']
 EVALUATIONS = 6
 TUNED = {'mha': (4e-3, 1.0), 'clla-int4': (4e-3, 0.5)}             # kind -> (learning rate, gain)
 TRIED = [('mha', 0.5), ('clla-int4', 1.0)]                       # gains that came out worse
@@ -73,26 +70,12 @@ ORDER = ([(n, 1) for n in ('mha', 'clla-int4', 'window-16', 'rank-8', 'gqa', 'ml
          + [(n, 1) for n in ('rank-32', 'int4-late', 'owners-first', 'share-1', 'share-3')])
 
 
-def begin(a, name, seed, work):
-    """The folder of a run: a long one begins as the small one was before its rate fell, log and all."""
-    if os.path.exists(work):
-        return
-    os.makedirs(work)
-    small = Path(a.work, 'small', f'{name}-{seed}')
-    if a.table != 'long' or not (small / 'stable.pt').exists() or kinds(SMALL)[name].quantize_from > 0:
-        return
-    decay_from = (1 - DECAY) * TABLES['small'][1]
-    entries = [line for line in open(small / 'log.jsonl') if json.loads(line).get('tokens', 0) <= decay_from]
-    Path(work, 'log.jsonl').write_text(''.join(entries))
-    shutil.copy(small / 'stable.pt', f'{work}/last.pt')
-
-
 def run_one(a, name, seed, left):
     """Train (name, seed) for at most `left` seconds; True when it is finished."""
     base, tokens, training = TABLES[a.table]
     c = kinds(base)[name]
     work = f'{a.work}/{a.table}/{name}-{seed}'
-    begin(a, name, seed, work)
+    os.makedirs(work, exist_ok=True)
     c.save(f'{work}/asked.json')
     command = [sys.executable, str(HERE / 'train.py'), work, '--config', f'{work}/asked.json', '--data', a.data, '--resume',
                '--tokens', str(tokens), '--seed', str(seed), '--lr', str(tuned(name)[0]), '--evaluate', str(tokens / EVALUATIONS),

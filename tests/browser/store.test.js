@@ -383,6 +383,31 @@ test('a name that nobody knows', { skip }, async () => {
   assert.match(message, /gpt-9: no model of this name/);
 });
 
+test('a damaged record counts as not there: the others are, and its file is stored again', { skip }, async () => {
+  const bytes = syntheticFile(3 * CHUNK, 18);
+  const request = served('record.gguf', bytes);
+  await tryIn(page, request);
+  const damages = [{ chunkHashes: 3 }, { chunkBytes: 0 }, { name: 5 }, { complete: 'yes' }, { hashState: 'x' }];
+  for (const damaged of damages) {
+    await page.evaluate(
+      async (id, change) => {
+        const promised = (/** @type {IDBRequest} */ request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+        const db = await promised(indexedDB.open('clla'));
+        const files = db.transaction('files', 'readwrite').objectStore('files');
+        await promised(files.put({ ...(await promised(files.get(id))), ...change }));
+        db.close();
+      },
+      request.id,
+      damaged,
+    );
+    const names = await namesIn(page);
+    assert.ok(names.length > 0 && !names.includes('record.gguf'), `${names}`);
+    assert.equal((await tryIn(page, request)).sha256, sha(bytes));
+    assert.deepEqual(await readBack(page, request.id), { value: sha(bytes) });
+  }
+  assert.equal(server.requests('record.gguf').length, 1 + damages.length);
+});
+
 test('a damaged model is mended while it is loaded', { skip }, async () => {
   const bytes = readFileSync(MODEL);
   const { id, url } = served('mended.gguf', bytes);

@@ -2,14 +2,16 @@
 
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import {
   createReadStream, mkdirSync, mkdtempSync, openAsBlob, readFileSync, readdirSync, renameSync, rmSync, rmdirSync, statSync, writeFileSync,
 } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { load, models } from '../../js/index.js';
+import { processLocks } from '../../js/store/processes.js';
 import { startServer, syntheticFile } from '../browser/server.js';
 import { DAMAGED_RECORDS, fails, golden, root, tiny } from './helpers.js';
 
@@ -197,6 +199,27 @@ test('a damaged record counts as not there: all else goes on, and its file is st
     await checkKept(['d.gguf']);
   }
   rmdirSync(file);
+});
+
+test('the lock of a program that is gone is removed by one program at a time', async () => {
+  const gone = spawnSync(process.execPath, ['-e', '']).pid;
+  const place = path.join(cache, 'locks');
+  let entered = 0;
+  const enter = () => processLocks(place).exclusive('x', new AbortController().signal, () => {}, async () => void entered++);
+  let file = '';
+  await processLocks(place).exclusive('x', new AbortController().signal, () => {}, async () => void ([file] = readdirSync(place)));
+  const leave = (/** @type {string} */ name, /** @type {number} */ pid) => writeFileSync(path.join(place, name), String(pid));
+  leave(file, gone);
+  leave(`${file}.break`, process.pid); // another one is about to remove it
+  const waiting = enter();
+  await sleep(500);
+  assert.deepEqual([entered, readdirSync(place).length], [0, 2]);
+  rmSync(path.join(place, `${file}.break`));
+  await waiting;
+  leave(file, gone);
+  leave(`${file}.break`, gone); // that one ended in the middle of it
+  await enter();
+  assert.deepEqual([entered, readdirSync(place)], [2, []]);
 });
 
 test('a full disk has no room for a lock: nothing is added and no lock is left, and removing makes room', async (t) => {
