@@ -142,7 +142,8 @@ function chatOver(runtime, settings, entries, from = {}) {
   }
 
   /**
-   * Answer the messages as they are. A failure puts them back as they were: `before`.
+   * Answer the messages as they are. A failure puts them back as they were, `before`, and so does a reply that is stopped
+   * before it has a word.
    * @param {any} checked of SEND
    * @param {ChatEntry[]} before
    * @param {Promise<void>} previous
@@ -184,6 +185,10 @@ function chatOver(runtime, settings, entries, from = {}) {
         held = undefined; // what a reply that is forgotten has said is nobody's
         if (!own.live) return result;
         last = { contextUsed: result.usage.contextUsed, cachedTokens: result.usage.cachedTokens };
+        if (result.finishReason === 'abort' && result.ids.length === 0) {
+          entries.splice(0, entries.length, ...before);
+          return made;
+        }
         entries.push({ role: 'assistant', content: result.text, ids: result.usage.reusable ? result.ids : undefined });
         held = [...entries];
         return result;

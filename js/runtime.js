@@ -82,7 +82,8 @@ export async function createRuntime(platform, worker, { facts: { info }, wanted,
     async close() {
       if (closed) return;
       closed = true;
-      await Promise.all([renderer.close(), worker.close(closedError())]);
+      const error = closedError();
+      await Promise.all([renderer.close(error), worker.close(error)]);
     },
   };
 }

@@ -35,14 +35,18 @@ export function createRenderer(startTemplateWorker) {
   let worker;
   /** @type {Promise<unknown>} */
   let last = Promise.resolve();
+  /** @type {CllaError | undefined} */
+  let closed;
 
-  async function end() {
+  /** @param {CllaError} error */
+  async function end(error) {
     const ended = worker;
     worker = undefined;
-    await ended?.close(new CllaError('BAD_TEMPLATE', `the chat template takes more than ${TIME_LIMIT_MS} ms`));
+    await ended?.close(error);
   }
 
   async function start() {
+    if (closed) throw closed;
     worker = connect(startTemplateWorker());
     await worker.call(TEMPLATE.RENDER, { source: '', inputs: [] }); // the time it takes to start is not the template's
     return worker;
@@ -51,13 +55,15 @@ export function createRenderer(startTemplateWorker) {
   /** @param {string} source @param {Record<string, unknown>[]} inputs */
   async function renderNow(source, inputs) {
     const running = worker ?? (await start());
-    const timer = setTimeout(end, TIME_LIMIT_MS);
+    const tooLong = new CllaError('BAD_TEMPLATE', `the chat template takes more than ${TIME_LIMIT_MS} ms`);
+    const timer = setTimeout(end, TIME_LIMIT_MS, tooLong);
     try {
       return await running.call(TEMPLATE.RENDER, { source, inputs });
     } catch (error) {
-      const died = error instanceof CllaError && error.code === 'INTERNAL';
-      if (died) await end();
-      throw died ? new CllaError('BAD_TEMPLATE', 'the chat template takes more memory than it may have') : error;
+      if (!(error instanceof CllaError) || error.code !== 'INTERNAL') throw error;
+      const tooLarge = new CllaError('BAD_TEMPLATE', 'the chat template takes more memory than it may have'); // it died
+      await end(tooLarge);
+      throw tooLarge;
     } finally {
       clearTimeout(timer);
     }
@@ -78,7 +84,15 @@ export function createRenderer(startTemplateWorker) {
       last = rendered.catch(() => {});
       return rendered;
     },
-    close: end,
+
+    /**
+     * What waits and what comes later fails with `error`.
+     * @param {CllaError} error
+     */
+    close(error) {
+      closed = error;
+      return end(error);
+    },
   };
 }
 

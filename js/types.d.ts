@@ -392,6 +392,8 @@ export interface Chat {
     /** Of multi-head attention of the same width and depth in 16 bits. */
     plainKvBytesPerToken: number;
   };
+  /** A reply that is stopped stays with what it said; before it said anything, the messages are again as they were. The same
+   *  holds for retry() and edit(), and for failures. */
   send(text: string, options?: SendOptions): Reply;
   /** Answer the last message of the user anew; a reply that still runs is stopped. */
   retry(options?: SendOptions): Reply;
@@ -674,7 +676,7 @@ export interface Runtime {
   renderer: {
     prepare(): void;
     render(source: string, inputs: Record<string, unknown>[]): Promise<string[]>;
-    close(): Promise<void>;
+    close(error: CllaError): Promise<void>;
   };
   wanted: { context: number; kv: string };
   modelName: string;

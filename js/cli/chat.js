@@ -90,7 +90,7 @@ function conversation(first, given, interrupts, start) {
       return given.json ? reply.done : showReply(reply, bar);
     });
     if (given.json) process.stdout.write(`${JSON.stringify(replyJson(result))}\n`);
-    else process.stdout.write(`${note(result.finishReason, chat)}\n`);
+    else process.stdout.write(`${note(result, chat)}\n`);
     if (given.timings) printTimings(result);
   }
 
@@ -129,10 +129,10 @@ function tellDropped({ length }) {
   process.stderr.write(`${dim(`[the context is full: the oldest ${formatCount(length)} messages were dropped]`)}\n`);
 }
 
-/** @param {'stop' | 'length' | 'abort'} reason @param {Chat} chat */
-function note(reason, chat) {
+/** @param {import('../types.js').ReplyResult} result @param {Chat} chat */
+function note({ finishReason: reason, ids }, chat) {
   if (!process.stdout.isTTY) return '';
-  if (reason === 'abort') return out.dim(' [stopped]');
+  if (reason === 'abort') return out.dim(ids.length > 0 ? ' [stopped]' : ' [stopped: the message is taken back]');
   const full = chat.usage.contextUsed >= chat.usage.contextSize;
   return reason === 'length' ? out.dim(full ? ' [the context is full]' : ' [--max-tokens reached]') : '';
 }

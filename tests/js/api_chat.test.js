@@ -2,7 +2,8 @@
 
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { LINES, fails, smollm, textOf, withModel, withoutSmollm } from './helpers.js';
+import { load } from '../../js/index.js';
+import { LINES, fails, smollm, textOf, tiny, withModel, withoutSmollm } from './helpers.js';
 
 /** @typedef {import('../../js/types.js').Reply} Reply */
 
@@ -203,6 +204,36 @@ test('an aborted reply stays in the chat with what it said', () =>
     const next = await chat.send('The dog', SHORT).done;
     assert.ok(next.usage.cachedTokens > 4);
   }));
+
+test('a reply that is stopped before its first word leaves the messages as they were', () =>
+  withModel({ threads: 1 }, async (model) => {
+    const chat = model.chat({ template: LINES });
+    await chat.send('Once upon a time', SHORT).done;
+    const before = chat.messages;
+    const signal = AbortSignal.abort();
+    for (const ask of [() => chat.send('The dog', { signal }), () => chat.retry({ signal }), () => chat.edit(0, 'A cat', { signal })]) {
+      const result = await ask()?.done;
+      assert.deepEqual([result?.finishReason, result?.ids], ['abort', []]);
+      assert.deepEqual(chat.messages, before);
+    }
+    const next = await chat.send('The dog', SHORT).done;
+    assert.equal(chat.messages.length, 4);
+    const fresh = model.chat({ template: LINES });
+    await fresh.send('Once upon a time', SHORT).done;
+    assert.equal((await fresh.send('The dog', SHORT).done).text, next.text);
+  }));
+
+test('a model that is closed while a prompt is made says so', async () => {
+  for (let turns = 0; turns < 6; turns++) {
+    const model = await load(tiny, { threads: 1, context: 512 });
+    const chat = model.chat({ template: LINES });
+    await chat.send('Once', SHORT).done;
+    const { done } = chat.send('The dog', { ignoreEos: true });
+    for (let i = 0; i < turns; i++) await Promise.resolve();
+    await model.close();
+    await assert.rejects(done, fails('CLOSED', /the model was closed/));
+  }
+});
 
 test('a reply cut by a stop string is continued from its shown text', () =>
   withModel({ threads: 1 }, async (model) => {

@@ -4,11 +4,13 @@
 import { test, after } from 'node:test';
 import assert from 'node:assert/strict';
 import { startTemplateWorker } from '../../js/endpoint_node.js';
+import { CllaError } from '../../js/errors.js';
 import { PLAIN_TEMPLATE, chatPrompt, createRenderer, promptPieces } from '../../js/template.js';
 import { fails } from './helpers.js';
 
 const renderer = createRenderer(startTemplateWorker);
-after(() => renderer.close());
+const closed = new CllaError('CLOSED', 'closed');
+after(() => renderer.close(closed));
 
 /** @typedef {import('../../js/types.js').ChatEntry} ChatEntry */
 
@@ -25,6 +27,26 @@ async function show(source, entries = TALK) {
   const pieces = await chatPrompt(renderer, { source, bos: '<s>', eos: '</s>' }, entries);
   return pieces.map((p) => ('ids' in p ? `#${p.ids}#` : p.special ? p.text : `«${p.text}»`)).join('');
 }
+
+test('close() leaves no worker, whatever was under way or comes later, and says why', async () => {
+  for (const when of ['at once', 'a little later']) {
+    let running = 0;
+    const own = createRenderer(() => {
+      running++;
+      const endpoint = startTemplateWorker();
+      return { ...endpoint, terminate: () => (running--, endpoint.terminate()) };
+    });
+    own.prepare();
+    const rendered = own.render('a', [{}]);
+    if (when !== 'at once') await new Promise((resolve) => setImmediate(resolve));
+    const ended = own.close(closed);
+    await assert.rejects(rendered, fails('CLOSED', /closed/));
+    await ended;
+    own.prepare();
+    await assert.rejects(own.render('a', [{}]), fails('CLOSED', /closed/));
+    assert.equal(running, 0);
+  }
+});
 
 test('ChatML: contents as they are', async () =>
   assert.equal(
