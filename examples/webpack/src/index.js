@@ -13,9 +13,21 @@ function says(who) {
   return text;
 }
 
+/** In MB; of how many, where that is known. */
+function onProgress({ phase, loaded, total }) {
+  const [done, all] = [loaded, total].map((bytes) => (bytes / 1e6).toFixed(1));
+  state.textContent = `${phase}: ${done}${total ? ` of ${all}` : ''} MB`;
+}
+
+/** Nothing can go on. */
+function failed(error) {
+  state.textContent = error.message;
+  throw error;
+}
+
 const modelUrl = new URL('clla/models/clla-4m-chat.gguf', import.meta.url);
-const model = await load(modelUrl, { onProgress: ({ phase, loaded }) => (state.textContent = `${phase}: ${loaded} bytes`) });
-const chat = model.chat({ sampling: { repetitionPenalty: 1.1 } });
+const model = await load(modelUrl, { onProgress }).catch(failed);
+const chat = model.chat({ sampling: { repetitionPenalty: 1.1 }, trim: true }); // the oldest turns make room
 state.textContent = `${model.info.name}, ${model.info.variant}`;
 send.disabled = false;
 
@@ -30,7 +42,7 @@ form.addEventListener('submit', async (event) => {
     for await (const piece of chat.send(text)) answer.textContent += piece;
     state.textContent = `${chat.usage.contextUsed} of ${chat.usage.contextSize} tokens`;
   } catch (error) {
-    state.textContent = error.message; // the context is full, for one
+    state.textContent = error.message; // a message that is longer than the context, for one
   }
   send.disabled = false;
 });
