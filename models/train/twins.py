@@ -66,7 +66,7 @@ def tuned(name):
 
 ORDER = ([(n, 1) for n in ('mha', 'clla-int4', 'window-16', 'rank-8', 'gqa', 'mla', 'clla')]
          + [(n, s) for s in (2, 3) for n in ('mha', 'clla-int4')]
-         + [(f'{n}-gain-{gain}', 1) for n, gain in TRIED]
+         + [(f'{n}-gain-{gain}', s) for s in (1, 2) for n, gain in TRIED]
          + [(n, 1) for n in ('rank-32', 'int4-late', 'owners-first', 'share-1', 'share-3')])
 
 
