@@ -25,7 +25,7 @@
 //   BAD_TEMPLATE              the model's chat template throws, never ends or grows without bound
 //   BUSY                      this chat is still writing its last reply
 //   CLOSED                    the model was closed
-//   INTERNAL                  a mistake of ours, or the worker died
+//   INTERNAL                  a mistake of ours, or the worker died, or this place lets none be started
 
 /** @typedef {import('./types.d.ts').CllaErrorCode} CllaErrorCode */
 

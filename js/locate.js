@@ -2,6 +2,7 @@
 // where the engine's own files are.
 
 import { CllaError } from './errors.js';
+import { isUrl } from './kinds.js';
 import { partNames } from './source.js';
 import { nameFromUrl, recordsOf } from './store/layout.js';
 import { sha256In } from './store/hashing.js';
@@ -14,7 +15,8 @@ import { sha256In } from './store/hashing.js';
  * @typedef {{path: string} | {requests: StoreRequest[]} | {bytes: Exclude<ModelSource, string | URL>}} Place
  */
 
-const SCHEME = /^[a-z][a-z\d+.-]+:/i; // two letters at least: C: is a drive
+/** Two letters at least: C: is a drive. @param {string} name */
+export const looksLikeUrl = (name) => /^[a-z][a-z\d+.-]+:/i.test(name);
 
 /** A name that no other file of the store has. @param {FileRecord[]} records @param {string} id @param {string} name */
 function freeName(records, id, name) {
@@ -94,10 +96,10 @@ export async function unknownName({ catalogue, files }, name) {
  * @returns {Promise<Place>}
  */
 export async function locate(platform, source) {
-  if (source instanceof URL) return byUrl(source.href, platform);
+  if (isUrl(source)) return byUrl(source.href, platform);
   if (typeof source !== 'string') return { bytes: source };
   if (platform.files?.exists(source)) return { path: source };
-  if (SCHEME.test(source)) return byUrl(source, platform);
+  if (looksLikeUrl(source)) return byUrl(source, platform);
   const store = platform.openStore();
   const named = await byName(platform, await store.shelf.list(), source).finally(() => store.shelf.close());
   if (named) return named;

@@ -1,16 +1,19 @@
 // models.js: the models on this device: list them, bring them, remove them, take them out again.
 
 import { CllaError, abortError } from './errors.js';
+import { isBlob, isUrl } from './kinds.js';
 import { ADD, PULL, checkOptions, checkText } from './options.js';
 import { progressReporter } from './progress.js';
 import { STORE } from './protocol.js';
 import { closedError } from './runtime.js';
 import { connect } from './rpc.js';
 import { checkPart, namesBeside } from './source.js';
-import { locate, unknownName } from './locate.js';
+import { locate, looksLikeUrl, unknownName } from './locate.js';
+import { listed, shortened } from './shown.js';
 import { recordsOf, storedBytes } from './store/layout.js';
 import { blobOrigin, streamOrigin, validatorOf } from './store/local.js';
 import { obtain, useLock, writeLock } from './store/obtain.js';
+import { sleep } from './store/patience.js';
 import { readChunks } from './store/reader.js';
 
 /**
@@ -20,6 +23,10 @@ import { readChunks } from './store/reader.js';
  * @typedef {import('./store/types.d.ts').Store} Store
  * @typedef {import('./store/types.d.ts').StoreRequest} StoreRequest
  */
+
+/** A worker that was ended, or another removal, has its locks a little longer. */
+const LET_GO_MS = 1500;
+const LOOK_MS = 50;
 
 /** @param {(number | undefined)[]} numbers @returns {number | undefined} undefined: one of them is */
 const sum = (numbers) => numbers.reduce((a, b) => (a === undefined || b === undefined ? undefined : a + b), 0);
@@ -60,8 +67,21 @@ async function findStored(platform, name) {
   if (records.length > 0) return { store, records };
   store.shelf.close();
   const names = describeAll(all).map((model) => model.name);
-  const others = names.length ? `there is ${names.join(', ')}` : 'nothing is';
-  throw new CllaError('NOT_STORED', `${name}: is not stored here; ${others}`);
+  const others = names.length ? `there is ${listed(names)}` : 'nothing is';
+  throw new CllaError('NOT_STORED', `${shortened(name)}: is not stored here; ${others}`);
+}
+
+/** @param {Platform} platform @param {string} name @returns {Promise<boolean>} false: somebody has it */
+async function removeIfFree(platform, name) {
+  const { store, records } = await findStored(platform, name);
+  try {
+    const locks = records.flatMap(({ id }) => [writeLock(id), useLock(id)]);
+    return await store.locks.ifFree(locks, async () => {
+      for (const { id } of records) await store.shelf.remove(id);
+    });
+  } finally {
+    store.shelf.close();
+  }
 }
 
 /**
@@ -98,7 +118,7 @@ export function createModels(platform) {
 
     async pull(source, options) {
       const { onProgress, signal, sha256 } = checkOptions('pull', options, PULL);
-      const place = await locate(platform, source instanceof URL ? source : checkText('pull: a name or a URL', source));
+      const place = await locate(platform, isUrl(source) ? source : checkText('pull: a name or a URL', source));
       if ('path' in place && !platform.files?.exists(place.path)) throw await unknownName(platform, String(source));
       if (!('requests' in place))
         throw new CllaError('BAD_ARGUMENT', `pull: ${source} is here already, as a file: models.add() stores files`);
@@ -115,27 +135,23 @@ export function createModels(platform) {
       const { onProgress, signal, sha256: expected, ...given } = checkOptions('add', options, ADD);
       const name = given.name ?? /** @type {Partial<File>} */ (file)?.name;
       if (!name) throw new CllaError('BAD_ARGUMENT', 'add: this has no name: give it one by the option "name"');
+      if (looksLikeUrl(name))
+        throw new CllaError('BAD_ARGUMENT', `add: ${shortened(name)}: is a URL: give it another name by the option "name"`);
       checkPart(name);
       const request = { id: `own:${name}`, name, url: undefined, expected };
       await checkFree(platform, request);
       platform.askToKeep();
       const report = progressReporter(onProgress, 'store');
-      if (file instanceof Blob) await addBlob(platform, file, request, report, signal);
+      if (isBlob(file)) await addBlob(platform, file, request, report, signal);
       else await addStream(platform, file, request, report, signal);
       return describeStored(platform, [request.id]);
     },
 
     async remove(name) {
-      const { store, records } = await findStored(platform, name);
-      try {
-        const locks = records.flatMap(({ id }) => [writeLock(id), useLock(id)]);
-        const removed = await store.locks.ifFree(locks, async () => {
-          for (const { id } of records) await store.shelf.remove(id);
-        });
-        if (!removed) throw new CllaError('IN_USE', `${name}: is loaded or being downloaded, here or elsewhere: close it first`);
-      } finally {
-        store.shelf.close();
-      }
+      const late = performance.now() + LET_GO_MS;
+      for (; !(await removeIfFree(platform, name)); await sleep(LOOK_MS, undefined))
+        if (performance.now() > late)
+          throw new CllaError('IN_USE', `${name}: is loaded or being downloaded, here or elsewhere: close it first`);
     },
 
     async usage() {

@@ -1,19 +1,12 @@
 // options.js: what a caller may ask for. A wrong name or value is refused by name, before any work.
 
 import { CllaError } from './errors.js';
+import { isMap, isSignal, isUrl } from './kinds.js';
+import { shown } from './shown.js';
 
 /**
  * @typedef {(value: any, name: string) => any} Rule returns the value to use or throws
  */
-
-/** Not every object has a text. @param {unknown} value */
-function textOf(value) {
-  try {
-    return String(value);
-  } catch {
-    return 'an object';
-  }
-}
 
 /**
  * @param {string} name
@@ -21,8 +14,7 @@ function textOf(value) {
  * @param {unknown} got
  */
 function refuse(name, wanted, got) {
-  const shown = typeof got === 'string' ? JSON.stringify(got) : typeof got === 'function' ? 'a function' : textOf(got);
-  return new CllaError('BAD_ARGUMENT', `${name}: want ${wanted}, got ${shown}`);
+  return new CllaError('BAD_ARGUMENT', `${name}: want ${wanted}, got ${shown(got)}`);
 }
 
 /** @param {number} min @param {number} max @returns {Rule} */
@@ -51,7 +43,7 @@ const typed = (type) => (value, name) => {
 
 /** @type {Rule} */
 function signal(value, name) {
-  if (value instanceof AbortSignal) return value;
+  if (isSignal(value)) return value;
   throw refuse(name, 'an AbortSignal', value);
 }
 
@@ -73,7 +65,8 @@ function stopStrings(value, name) {
 
 /** @type {Rule} */
 function logitBias(value, name) {
-  const pairs = value instanceof Map ? [...value] : Object.entries(value ?? {});
+  if (typeof value !== 'object' || Array.isArray(value)) throw refuse(name, 'an object or a Map of token ids', value);
+  const pairs = isMap(value) ? [...value] : Object.entries(value ?? {});
   return pairs.map(([id, bias]) => {
     if (!/^\d+$/.test(String(id))) throw refuse(`${name}: token`, 'a token id', id);
     if (typeof bias !== 'number' || Number.isNaN(bias)) throw refuse(`${name}[${id}]`, 'a number', bias);
@@ -100,7 +93,7 @@ const sampling = (value, name) => checkOptions(name, value, SAMPLING);
 
 /** @type {Rule} */
 function wasmUrl(value, name) {
-  if (typeof value === 'string' || typeof value === 'function' || value instanceof URL) return value;
+  if ((typeof value === 'string' && value !== '') || typeof value === 'function' || isUrl(value)) return value;
   throw refuse(name, 'a URL or a function that gives one', value);
 }
 
@@ -214,7 +207,8 @@ export const OPENAI_REQUEST = { signal };
  */
 export function checkOptions(what, options, rules) {
   if (options === undefined) return {};
-  if (options === null || typeof options !== 'object') throw refuse(what, 'an object with options', options);
+  const isObject = typeof options === 'object' && options !== null && !Array.isArray(options);
+  if (!isObject) throw refuse(what, 'an object with options', options);
   /** @type {Record<string, any>} */
   const checked = {};
   for (const [name, value] of Object.entries(options)) {

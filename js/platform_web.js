@@ -11,8 +11,8 @@ const catalogueUrl = () => new URL('../models/catalogue.json', import.meta.url).
 /** @type {Platform['catalogue']} */
 async function catalogue() {
   const response = await fetch(catalogueUrl()).catch(() => undefined); // offline, or left out of a site
-  if (!response?.ok) return [];
-  const { models } = await response.json();
+  const found = response?.ok ? await response.json().catch(() => undefined) : undefined; // a page that says 404 with 200
+  const models = Array.isArray(found?.models) ? found.models : [];
   const urlOf = (/** @type {string} */ file) => new URL(file, catalogueUrl()).href;
   return models.map((/** @type {any} */ m) => (m.path ? { ...m, path: undefined, url: urlOf(m.path) } : m));
 }
@@ -28,6 +28,9 @@ async function askToKeep() {
   if (!(await storage.persisted())) await storage.persist();
 }
 
+/** That of a worker that was made from a Blob leads nowhere. @param {string | undefined} address */
+const placeOf = (address) => (address?.startsWith('blob:') ? globalThis.origin : address);
+
 /** @type {Platform} */
 export const web = {
   startWorker,
@@ -37,6 +40,8 @@ export const web = {
   openChats,
   catalogue,
   files: undefined,
-  baseUrl: globalThis.location?.href,
+  get baseUrl() {
+    return globalThis.document?.baseURI ?? placeOf(globalThis.location?.href);
+  },
   askToKeep: () => void askToKeep().catch(() => {}),
 };

@@ -2,6 +2,7 @@
 // NAME-00001-of-0000N.gguf stands for all N of them. locate.js says what else a source may be.
 
 import { CllaError } from './errors.js';
+import { isBlob, isBuffer, isStream } from './kinds.js';
 
 /** @typedef {import('./types.d.ts').ModelSource} ModelSource */
 
@@ -23,10 +24,24 @@ export async function* slicesOf(blob, from = 0) {
   }
 }
 
-/** Not every browser iterates streams. @param {AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>} source */
+/** @typedef {AsyncIterable<Uint8Array> | Iterable<Uint8Array> | ReadableStream<Uint8Array>} Pieces */
+
+/** What a caller's stream or iterable gives. @param {Pieces} source */
 export async function* piecesIn(source) {
-  if (Symbol.asyncIterator in source) return yield* /** @type {AsyncIterable<Uint8Array>} */ (source);
-  const reader = /** @type {ReadableStream<Uint8Array>} */ (source).getReader();
+  if ('locked' in source && source.locked)
+    throw new CllaError('BAD_ARGUMENT', 'source: the stream is locked: somebody else reads it');
+  try {
+    if (Symbol.asyncIterator in source || Symbol.iterator in source) yield* source;
+    else yield* piecesRead(source);
+  } catch (error) {
+    if (error instanceof CllaError) throw error;
+    throw new CllaError('NOT_READABLE', `the stream cannot be read: ${error}`, { cause: error });
+  }
+}
+
+/** Not every browser iterates streams. @param {ReadableStream<Uint8Array>} source */
+async function* piecesRead(source) {
+  const reader = source.getReader();
   try {
     for (;;) {
       const { done, value } = await reader.read();
@@ -76,16 +91,24 @@ export function namesBeside(name) {
  * @returns {{total: number | undefined, pieces: AsyncIterable<Uint8Array>}}
  */
 export function piecesOf(source) {
-  if (source instanceof Blob) return { total: source.size, pieces: checked(slicesOf(source)) };
-  const whole = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
-  if (ArrayBuffer.isView(whole)) {
-    const bytes = new Uint8Array(whole.buffer, whole.byteOffset, whole.byteLength);
+  if (isBlob(source)) return { total: source.size, pieces: checked(slicesOf(source)) };
+  if (isBuffer(source) || ArrayBuffer.isView(source)) {
+    const bytes = bytesOf(source);
     return { total: bytes.length, pieces: checked([bytes]) };
   }
-  if (whole instanceof ReadableStream) return { total: undefined, pieces: checked(piecesIn(whole)) };
-  if (whole !== null && typeof whole === 'object' && (Symbol.asyncIterator in whole || Symbol.iterator in whole))
-    return { total: undefined, pieces: checked(/** @type {AsyncIterable<Uint8Array>} */ (whole)) };
+  const given = source !== null && typeof source === 'object';
+  if (given && (isStream(source) || Symbol.asyncIterator in source || Symbol.iterator in source))
+    return { total: undefined, pieces: checked(piecesIn(source)) };
   throw new CllaError('BAD_ARGUMENT', 'source: want a name, a path, a URL, a Blob, bytes, a stream or an async iterable');
+}
+
+/** @param {ArrayBuffer | ArrayBufferView} given */
+function bytesOf(given) {
+  try {
+    return ArrayBuffer.isView(given) ? new Uint8Array(given.buffer, given.byteOffset, given.byteLength) : new Uint8Array(given);
+  } catch (error) {
+    throw new CllaError('BAD_ARGUMENT', 'source: these bytes are gone: their buffer was handed over', { cause: error });
+  }
 }
 
 /**
@@ -95,7 +118,7 @@ export function piecesOf(source) {
 async function* checked(chunks) {
   for await (const chunk of chunks) {
     if (!ArrayBuffer.isView(chunk)) throw new CllaError('BAD_ARGUMENT', 'source: gives pieces that are not bytes');
-    const bytes = new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength); // of another frame too
+    const bytes = bytesOf(chunk); // of another frame too
     for (let at = 0; at < bytes.length; at += PIECE_BYTES) yield bytes.slice(at, at + PIECE_BYTES);
   }
 }

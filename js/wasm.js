@@ -71,6 +71,19 @@ export function chooseVariant({ variant, threads }) {
   return { variant: `${base}-threads`, threads, reasons };
 }
 
+/** @param {string} url @param {unknown} error @returns {Promise<string>} why there is no engine behind it */
+async function whyNot(url, error) {
+  if (!/^https?:/.test(url)) return String(error);
+  const response = await fetch(url).catch(() => undefined);
+  if (!response) return 'it cannot be fetched';
+  if (!response.ok) return `the server answers ${response.status} ${response.statusText}`.trim();
+  const start = new Uint8Array(await response.arrayBuffer().catch(() => new ArrayBuffer(0))).subarray(0, HEAD.length);
+  return HEAD.every((byte, i) => start[i] === byte) ? String(error) : 'what is there is no Wasm file';
+}
+
+/** How the browsers say it. */
+const POLICY = /unsafe-eval|blocked by CSP|Content Security Policy/i;
+
 /**
  * @param {Variant} variant
  * @param {number} threads the pool is made in advance: one thread fewer, the caller being one
@@ -83,7 +96,12 @@ export async function instantiate(variant, threads, wasmUrls) {
   try {
     return await create({ poolSize: threads - 1, locateFile: () => url });
   } catch (error) {
-    if (wasmUrls) throw new CllaError('NOT_READABLE', `wasmUrl: no engine at ${url}: ${error}`, { cause: error });
-    throw new CllaError('INTERNAL', `the ${variant} build of the engine does not start: ${error}`, { cause: error });
+    if (POLICY.test(String(error)))
+      throw new CllaError('INTERNAL', "the policy of this site forbids WebAssembly: its script-src needs 'wasm-unsafe-eval'", {
+        cause: error,
+      });
+    const why = await whyNot(url, error);
+    if (wasmUrls) throw new CllaError('NOT_READABLE', `wasmUrl: no engine at ${url}: ${why}`, { cause: error });
+    throw new CllaError('INTERNAL', `the ${variant} build of the engine does not start: ${url}: ${why}`, { cause: error });
   }
 }

@@ -21,7 +21,7 @@ const C_LAYERS = [
   ['wasm_api', 'main_wasi'],
 ];
 const JS_LAYERS = [
-  ['errors', 'protocol', 'rpc', 'options', 'stops'],
+  ['errors', 'kinds', 'shown', 'protocol', 'rpc', 'options', 'stops'],
   ['source', 'source_node', 'wasm', 'binding', 'progress', 'parent_web', 'endpoint_*'],
   ['store/layout', 'store/record', 'store/hashing', 'store/hasher', 'store/patience', 'store/shelf_*', 'store/tabs', 'store/processes'],
   ['store/remote', 'store/local', 'store/sink', 'store/intake', 'store/reader', 'store/obtain', 'store/kept'],

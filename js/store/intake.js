@@ -179,18 +179,20 @@ async function finish({ shelf, origin }, sink) {
 
 /**
  * How to go on after a failure, or the failure itself.
- * @param {unknown} error @param {{failures: number, changes: number}} counts
- * @param {Origin} origin @param {number} attempts
+ * @param {unknown} error @param {{failures: number, changes: number, reached: boolean}} counts
+ * @param {Origin} origin @param {import('./types.d.ts').Patience} patience
  * @returns {'anew' | 'again'}
  */
-function afterFailure(error, counts, origin, attempts) {
+function afterFailure(error, counts, origin, patience) {
   if (error instanceof Different) {
     if (++counts.changes <= CHANGES_MAX && origin.reopens) return 'anew';
     throw new CllaError('FILE_CHANGED', `${origin.name}: is not the file that was begun (${error.message})`);
   }
   if (!(error instanceof Transient)) throw error;
-  if (++counts.failures < attempts) return 'again';
-  throw new CllaError('NETWORK', error.message, { cause: error.cause });
+  counts.reached ||= error.unreached === undefined;
+  if (++counts.failures < (counts.reached ? patience.attempts : patience.attemptsUnreached)) return 'again';
+  const reasons = counts.reached ? '' : `: ${error.unreached}`;
+  throw new CllaError('NETWORK', `${error.message}${reasons}`, { cause: error.cause });
 }
 
 /** @param {unknown} error */
@@ -228,7 +230,7 @@ export async function takeIn(job) {
 /** @param {Job} job @param {Sink} sink @returns {Promise<FileRecord>} */
 async function takeInto(job, sink) {
   const patience = { ...PATIENCE, ...job.request.patience };
-  const counts = { failures: 0, changes: 0 };
+  const counts = { failures: 0, changes: 0, reached: sink.position > 0 };
   try {
     job.report(sink.position, sink.record.size ?? job.request.size);
     while (sink.record.size === undefined || sink.position < sink.record.size) {
@@ -237,8 +239,8 @@ async function takeInto(job, sink) {
         await runOnce(job, sink, patience.silenceMs);
       } catch (error) {
         if (job.signal.aborted) throw abortError(job.signal);
-        if (sink.position > before) counts.failures = 0;
-        if (afterFailure(error, counts, job.origin, patience.attempts) === 'anew') sink.abandon();
+        if (sink.position > before) Object.assign(counts, { failures: 0, reached: true });
+        if (afterFailure(error, counts, job.origin, patience) === 'anew') sink.abandon();
         else await sleep(pauseBefore(counts.failures, patience, waitOf(error)), job.signal);
       }
     }

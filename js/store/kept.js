@@ -3,6 +3,7 @@
 // files go. Of two tabs that save under one name one waits for the other.
 
 import { CllaError, abortError } from '../errors.js';
+import { listed, shortened } from '../shown.js';
 import { checkSpace } from './intake.js';
 import { CHUNK_BYTES, newRecord } from './layout.js';
 import { readChunks } from './reader.js';
@@ -122,6 +123,6 @@ export async function removeChat({ shelf, locks }, name) {
 
 /** @param {string} name @param {FileRecord[]} all */
 function notStored(name, all) {
-  const there = all.length ? `there is ${all.map((record) => record.name).join(', ')}` : 'none is';
-  return new CllaError('NOT_STORED', `${name}: no chat of this name is saved here; ${there}`);
+  const there = all.length ? `there is ${listed(all.map((record) => record.name))}` : 'none is';
+  return new CllaError('NOT_STORED', `${shortened(name)}: no chat of this name is saved here; ${there}`);
 }

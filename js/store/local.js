@@ -39,7 +39,7 @@ export function streamOrigin(stream, name) {
 /** @param {AsyncIterable<Uint8Array> | ReadableStream<Uint8Array>} source @param {string} name */
 async function* streamed(source, name) {
   for await (const bytes of piecesIn(source)) {
-    if (!(bytes instanceof Uint8Array)) throw new CllaError('BAD_ARGUMENT', `${name}: gives pieces that are not bytes`);
-    yield bytes;
+    if (!ArrayBuffer.isView(bytes)) throw new CllaError('BAD_ARGUMENT', `${name}: gives pieces that are not bytes`);
+    yield new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength); // of another frame too
   }
 }

@@ -5,15 +5,20 @@ import { abortError } from '../errors.js';
 
 /** @typedef {import('./types.d.ts').Patience} Patience */
 
-/** @type {Patience} about two minutes without a byte */
-export const PATIENCE = { attempts: 8, pauseMs: 500, longestPauseMs: 30_000, silenceMs: 30_000 };
+/** @type {Patience} about a minute without a byte; a few seconds where there never was one */
+export const PATIENCE = { attempts: 8, attemptsUnreached: 4, pauseMs: 500, longestPauseMs: 30_000, silenceMs: 30_000 };
 
 /** A failure that may pass: what was sent so far stays good. */
 export class Transient extends Error {
-  /** @param {string} message @param {{cause?: unknown, waitMs?: number}} [options] waitMs: the server said so */
-  constructor(message, { cause, waitMs } = {}) {
+  /**
+   * @param {string} message
+   * @param {{cause?: unknown, waitMs?: number, unreached?: string}} [options] waitMs: the server said so; unreached: the
+   *   likely reasons, if the server never answered before
+   */
+  constructor(message, { cause, waitMs, unreached } = {}) {
     super(message, { cause });
     this.waitMs = waitMs;
+    this.unreached = unreached;
   }
 }
 

@@ -71,7 +71,7 @@ async function answerOf(url, fetch, headers, signal, cut) {
     return await fetch(url, headers, AbortSignal.any([signal, cut]));
   } catch (error) {
     if (signal.aborted) throw abortError(signal);
-    if (error instanceof CllaError) throw error;
+    if (error instanceof CllaError || error instanceof Transient) throw error;
     const said = `${url}: ${reasonOf(error)}`;
     if (NEVER.includes(reasonOf(error))) throw new CllaError('NOT_READABLE', said, { cause: error });
     throw new Transient(said, { cause: error });

@@ -10,6 +10,7 @@ import { isRecord } from './record.js';
  */
 
 const VERSION = 1;
+const NO_DATABASE = 'this page has no IndexedDB, so that nothing can be stored: a Blob or a stream can still be loaded';
 const FILES = 'files';
 const CHUNKS = 'chunks';
 
@@ -23,6 +24,7 @@ const result = (request) =>
 /** @param {string} name @returns {Promise<IDBDatabase>} */
 function openDatabase(name) {
   return new Promise((resolve, reject) => {
+    if (!globalThis.indexedDB) throw new CllaError('NOT_READABLE', NO_DATABASE);
     const request = indexedDB.open(name, VERSION);
     request.onupgradeneeded = () => {
       request.result.createObjectStore(FILES, { keyPath: 'id' });

@@ -5,8 +5,18 @@ import { CllaError } from '../errors.js';
 import { HASH } from '../protocol.js';
 import { connect } from '../rpc.js';
 import { sha256In } from './hashing.js';
+import { Transient } from './patience.js';
 import { openShelf } from './shelf_idb.js';
 import { tabChannel, tabLocks } from './tabs.js';
+
+/** A page is not told why; where the browser is offline it may soon be back. @param {string} url @param {unknown} error */
+function noAnswer(url, error) {
+  if (globalThis.navigator?.onLine === false) return new Transient(`${url}: the browser is offline`, { cause: error });
+  const unreached =
+    'the server cannot be reached, or it does not let other sites read the file (CORS), ' +
+    'or the policy of this page does not let it ask there (connect-src)';
+  return new Transient(`${url}: ${error instanceof Error ? error.message : error}`, { cause: error, unreached });
+}
 
 /** @type {import('./types.d.ts').Fetch} */
 async function fetchHere(url, headers, signal) {
@@ -14,7 +24,10 @@ async function fetchHere(url, headers, signal) {
   const own = new URL(url).origin === globalThis.location?.origin;
   // To another site If-Range would need its leave first (a preflight), which few give; answers are compared instead.
   const sent = own && condition !== undefined ? headers : simple;
-  const response = await fetch(url, { headers: sent, signal, cache: 'no-store', credentials: own ? 'same-origin' : 'omit' });
+  const init = /** @type {const} */ ({ cache: 'no-store', credentials: own ? 'same-origin' : 'omit' });
+  const response = await fetch(url, { headers: sent, signal, ...init }).catch((error) => {
+    throw noAnswer(url, error);
+  });
   return { response, linked: sha256In(response.headers.get('x-linked-etag')) };
 }
 

@@ -2,7 +2,7 @@
 // with the tab that holds them, so that one that dies hands its work on. Pages that are no secure context have none:
 // there the records alone tell two writers apart (shelf_idb.js).
 
-import { abortError } from '../errors.js';
+import { CllaError, abortError } from '../errors.js';
 
 /**
  * @typedef {import('./types.d.ts').Locks} Locks
@@ -19,6 +19,25 @@ const WITHOUT = {
   },
 };
 
+/**
+ * What `work` throws stays as it is; what the browser refuses is told so.
+ * @template T
+ * @param {LockManager} locks @param {string} name @param {LockOptions} options
+ * @param {(lock: Lock | null) => Promise<T>} work
+ * @returns {Promise<T>}
+ */
+async function request(locks, name, options, work) {
+  let asked = false;
+  const begun = (/** @type {Lock | null} */ lock) => ((asked = true), work(lock));
+  try {
+    return await locks.request(name, options, begun);
+  } catch (error) {
+    if (asked) throw error;
+    if (options.signal?.aborted) throw abortError(options.signal);
+    throw new CllaError('NOT_READABLE', `the browser refuses locks, without which nothing is stored: ${error}`, { cause: error });
+  }
+}
+
 /** @returns {Locks} */
 export function tabLocks() {
   const locks = globalThis.navigator?.locks;
@@ -27,7 +46,7 @@ export function tabLocks() {
   /** @type {Locks['ifFree']} */
   async function ifFree([name, ...others], work) {
     if (name === undefined) return work().then(() => true);
-    return locks.request(name, { ifAvailable: true }, async (lock) => lock !== null && ifFree(others, work));
+    return request(locks, name, { ifAvailable: true }, async (lock) => lock !== null && ifFree(others, work));
   }
 
   return {
@@ -35,23 +54,16 @@ export function tabLocks() {
 
     async exclusive(name, signal, onWait, work) {
       const ifTaken = async (/** @type {Lock | null} */ lock) => (lock ? { value: await work() } : undefined);
-      const first = await locks.request(name, { ifAvailable: true }, ifTaken);
+      const first = await request(locks, name, { ifAvailable: true }, ifTaken);
       if (first) return first.value;
       onWait();
-      let working = false;
-      const held = locks.request(name, { signal }, async () => {
-        working = true;
-        return work();
-      });
-      return held.catch((error) => {
-        throw signal?.aborted && !working ? abortError(signal) : error;
-      });
+      return request(locks, name, { signal }, work);
     },
 
     share: (name) =>
       new Promise((resolve, reject) => {
-        const held = locks.request(name, { mode: 'shared' }, () => new Promise((release) => resolve(() => release(undefined))));
-        held.catch(reject);
+        const hold = () => new Promise((release) => resolve(() => release(undefined)));
+        request(locks, name, { mode: 'shared' }, hold).catch(reject);
       }),
   };
 }

@@ -146,6 +146,8 @@ export interface Origin {
 export interface Patience {
   /** Failures in a row, without a byte between them, after which it gives up. */
   attempts: number;
+  /** The same where no answer ever came and none is to be expected. */
+  attemptsUnreached: number;
   /** The first pause; each further one is twice as long. */
   pauseMs: number;
   longestPauseMs: number;

@@ -279,6 +279,40 @@ test('a flipped bit in a stored chat is found, and said', { skip, timeout: 60_00
   await tab.close();
 });
 
+test('a damaged record counts as not there: it is not listed, not opened, and keeps no other from being so', { skip, timeout: 60_000 }, async () => {
+  const tab = await openPage();
+  await loadIn(tab, 'clla-4m-chat');
+  const found = await tab.evaluate(async () => {
+    const { chats, model, say, outcome } = /** @type {Inside} */ (window);
+    const chat = model.chat();
+    await say(chat, 'Hello');
+    await chats.save('sound', chat);
+    const promised = (/** @type {IDBRequest} */ request) => new Promise((resolve) => (request.onsuccess = () => resolve(request.result)));
+    const all = [];
+    for (const damage of [{ chunkHashes: undefined }, { chat: { date: 'x' } }, { chat: 5 }, { chat: undefined }]) {
+      await chats.save('damaged', chat);
+      const db = await promised(indexedDB.open('clla chats'));
+      const files = db.transaction('files', 'readwrite').objectStore('files');
+      const record = (await promised(files.getAll())).find((/** @type {any} */ { name }) => name === 'damaged');
+      await promised(files.put({ ...record, ...damage }));
+      const names = (await chats.list()).map((/** @type {any} */ { name }) => name);
+      const opened = [await outcome(chats.open('damaged', model)), await outcome(chats.remove('damaged'))];
+      const sound = await chats.open('sound', model);
+      all.push({ names, codes: opened.map(({ code }) => code), messages: sound.messages.length });
+      await sound.close();
+      await promised(db.transaction('files', 'readwrite').objectStore('files').delete(record.id));
+      db.close();
+    }
+    await chats.remove('sound');
+    return all;
+  });
+  for (const { names, codes, messages } of found) {
+    assert.deepEqual({ names, codes }, { names: ['sound'], codes: ['NOT_STORED', 'NOT_STORED'] });
+    assert.ok(messages > 1);
+  }
+  await tab.close();
+});
+
 // ---- one engine ----------------------------------------------------------------------------------------------------
 
 test('send, retry, edit and fork compute only what changed', { skip, timeout: 60_000 }, async () => {

@@ -26,7 +26,7 @@ import { syntheticFile } from './server.js';
 
 export const CHUNK = 1 << 18;
 const SIZE = 6 * CHUNK - 1234;
-export const PATIENCE = { attempts: 4, pauseMs: 2, longestPauseMs: 10, silenceMs: 400 };
+export const PATIENCE = { attempts: 4, attemptsUnreached: 4, pauseMs: 2, longestPauseMs: 10, silenceMs: 400 };
 
 export const file = syntheticFile(SIZE);
 const other = syntheticFile(SIZE, 2);

@@ -6,7 +6,7 @@ import { createHash, randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { kind } from './browsers.js';
+import { BROWSERS, kind } from './browsers.js';
 import { CHUNK, PATIENCE, ROWS, runRow } from './misbehaviour.js';
 import { startServer, syntheticFile } from './server.js';
 
@@ -491,9 +491,203 @@ test('a model that is loaded or being downloaded is not removed', { skip }, asyn
   assert.match(message, /removing\.gguf: is loaded or being downloaded/);
   await pulling;
   assert.equal((await remove('removing.gguf')).code, undefined);
-  assert.match((await remove('removing.gguf')).message, /is not stored here; there is .*tabs\.gguf/);
+  assert.match((await remove('removing.gguf')).message, /removing\.gguf: is not stored here; (there|nothing) is/);
   await tab.close();
 });
+
+test('a model that was just closed can be removed; of two removals at once one finds it', { skip, timeout: 120_000 }, async () => {
+  const outcomes = await page.evaluate(async (url) => {
+    const { clla, outcome } = /** @type {Inside} */ (window);
+    const bytes = await (await fetch(url)).arrayBuffer();
+    const all = [];
+    for (let i = 0; i < 6; i++) {
+      await clla.models.add(new File([bytes], 'closed.gguf', { lastModified: i }));
+      await (await clla.load('closed.gguf', { context: 64, threads: 1 })).close();
+      const removals = [1, i % 2].filter(Boolean).map(() => outcome(clla.models.remove('closed.gguf')));
+      all.push((await Promise.all(removals)).map(({ code }) => code ?? 'removed').sort());
+    }
+    return all;
+  }, `${server.origin}/models/clla-4m-chat.gguf`);
+  for (const [i, codes] of outcomes.entries()) assert.deepEqual(codes, i % 2 ? ['NOT_STORED', 'removed'] : ['removed']);
+});
+
+test('a server that never answered is given up soon, and the likely reasons are told', { skip, timeout: 60_000 }, async () => {
+  const closed = await startServer();
+  await closed.close();
+  const headers = { 'Access-Control-Allow-Origin': 'http://nowhere.example' };
+  const forbidden = served('forbidden.gguf', syntheticFile(1000), { headers }).url.replace(server.origin, server.otherOrigin);
+  for (const url of [`${closed.origin}/none.gguf`, forbidden]) {
+    const began = performance.now();
+    const { code, message } = await pullIn(page, url);
+    assert.equal(code, 'NETWORK');
+    assert.match(message, /\.gguf: .*: the server cannot be reached, or .*\(CORS\), or .*\(connect-src\)$/);
+    assert.ok(performance.now() - began < 15_000, `${performance.now() - began} ms`);
+  }
+});
+
+test('one that answered before is not, and neither is any while the browser is offline', { skip, timeout: 60_000 }, async () => {
+  const bytes = syntheticFile(6 * CHUNK, 24);
+  const opened = { bytes, etag: '"e"', headers: { 'Access-Control-Expose-Headers': 'ETag, Content-Range' } };
+  const shut = { ...opened, headers: { 'Access-Control-Allow-Origin': 'http://nowhere.example' } };
+  let asked = 0;
+  const instead = () => [{ ...opened, cutAfter: 2 * CHUNK }, shut, shut, shut, shut][asked++];
+  const request = served('later.gguf', bytes, { ...opened, instead });
+  request.url = request.url.replace(server.origin, server.otherOrigin);
+  request.patience = { ...PATIENCE, attempts: 8, attemptsUnreached: 1 };
+  const { sha256, message } = await tryIn(page, request);
+  assert.equal(sha256, sha(bytes), message);
+
+  const tab = await openPage();
+  await tab.evaluate(() => void Object.defineProperty(navigator, 'onLine', { value: false }));
+  const away = served('offline.gguf', bytes, shut);
+  away.url = away.url.replace(server.origin, server.otherOrigin);
+  away.patience = { ...PATIENCE, attempts: 5, attemptsUnreached: 1 };
+  const before = server.requests('offline.gguf').length;
+  const offline = await tryIn(tab, away);
+  assert.equal(offline.code, 'NETWORK');
+  assert.match(offline.message ?? '', /offline\.gguf: the browser is offline$/);
+  assert.ok(server.requests('offline.gguf').length >= before + 5);
+  await tab.close();
+});
+
+test('relative URLs are relative to the page as it is now, and to the site in a worker of a Blob', { skip }, async () => {
+  const bytes = readFileSync(MODEL);
+  for (const name of ['pushed', 'based', 'worker']) served(`${name}.gguf`, bytes);
+  const tab = await openPage();
+  await tab.evaluate(() => history.pushState({}, '', '/files/some/'));
+  assert.equal((await pullIn(tab, '../pushed.gguf')).value?.url, `${server.origin}/files/pushed.gguf`);
+  await tab.evaluate(() => {
+    const base = document.createElement('base');
+    base.href = '/files/';
+    document.head.append(base);
+  });
+  assert.equal((await pullIn(tab, './based.gguf')).value?.url, `${server.origin}/files/based.gguf`);
+  const url = await tab.evaluate((origin) => {
+    const code = `const { models } = await import('${origin}/js/index_web.js');
+      models.pull('files/worker.gguf').then(({ url }) => postMessage(url), (error) => postMessage(error.message));`;
+    const worker = new Worker(URL.createObjectURL(new Blob([code], { type: 'text/javascript' })), { type: 'module' });
+    return new Promise((resolve) => (worker.onmessage = ({ data }) => resolve(data)));
+  }, server.origin);
+  assert.equal(url, `${server.origin}/files/worker.gguf`);
+  await tab.close();
+});
+
+test('objects of another frame are as good as the page’s own', { skip, timeout: 60_000 }, async () => {
+  const { url } = served('framed.gguf', readFileSync(MODEL));
+  const outcomes = await page.evaluate(async (from) => {
+    const { clla, outcome } = /** @type {Inside} */ (window);
+    const frame = document.body.appendChild(document.createElement('iframe'));
+    const other = /** @type {any} */ (frame.contentWindow);
+    const buffer = await (await other.fetch(from)).arrayBuffer();
+    const { signal } = new other.AbortController();
+    const logitBias = new other.Map([[5, 1]]);
+    const work = async (/** @type {any} */ source) => {
+      const model = await clla.load(source, { context: 64, threads: 1, signal });
+      const { ids } = await model.complete('Once', { maxTokens: 2, signal, sampling: { logitBias } }).done;
+      await model.close();
+      return ids.length;
+    };
+    const stream = new other.Blob([buffer]).stream();
+    const all = [];
+    for (const source of [new other.URL(from), new other.Blob([buffer]), buffer, stream]) all.push(await outcome(work(source)));
+    all.push(await outcome(clla.models.add(new other.File([buffer], 'of-frame.gguf'), { signal }).then(() => 2)));
+    frame.remove();
+    return all;
+  }, url);
+  assert.deepEqual(outcomes, Array.from({ length: 5 }, () => ({ value: 2 })));
+});
+
+test('a browser without IndexedDB or that refuses locks, and a site with a page for every path', { skip }, async () => {
+  const tab = await openPage();
+  const found = await tab.evaluate(async () => {
+    const { clla, outcome } = /** @type {Inside} */ (window);
+    const fetched = window.fetch;
+    window.fetch = async (url) => (String(url).includes('catalogue') ? new Response('<!doctype html>') : fetched(url));
+    const catalogue = await outcome(clla.load('gpt-9'));
+    window.fetch = fetched;
+    await clla.models.add(new File(['GGUF', new Uint8Array(99)], 'locked.gguf'));
+    const refused = async () => Promise.reject(new DOMException('not here', 'SecurityError'));
+    Object.defineProperty(navigator, 'locks', { value: { request: refused } });
+    const locks = await outcome(clla.models.remove('locked.gguf'));
+    Object.defineProperty(window, 'indexedDB', { value: undefined });
+    return [catalogue, locks, await outcome(clla.models.list())];
+  });
+  assert.deepEqual(found.map(({ code }) => code), ['NOT_STORED', 'NOT_READABLE', 'NOT_READABLE']);
+  assert.match(found[0].message, /^gpt-9: no model of this name is stored or in the catalogue$/);
+  assert.match(found[1].message, /the browser refuses locks.*not here/);
+  assert.match(found[2].message, /this page has no IndexedDB.*: a Blob or a stream can still be loaded/);
+  await tab.close();
+});
+
+// ---- places where no engine can start ------------------------------------------------------------------------------
+
+/** Load nothing much there. @param {Tab} where @param {object} [options] @returns {Promise<any>} */
+const loadIn = (where, options = {}) =>
+  where.evaluate((more) => {
+    const { clla, outcome } = /** @type {Inside} */ (window);
+    return outcome(clla.load(new Blob(['GGUF']), { threads: 1, ...more }));
+  }, options);
+
+test('wasmUrl: what is wrong with what is there', { skip }, async () => {
+  const missing = await loadIn(page, { wasmUrl: 'nowhere/' });
+  assert.equal(missing.code, 'NOT_READABLE');
+  assert.match(missing.message, /^wasmUrl: no engine at http.*\/nowhere\/clla-\w+\.wasm: the server answers 404 Not Found$/);
+  const other = await page.evaluate(() => {
+    const { clla, outcome } = /** @type {Inside} */ (window);
+    return outcome(clla.load(new Blob(['GGUF']), { threads: 1, wasmUrl: () => '/js/index.js' }));
+  });
+  assert.match(other.message, /^wasmUrl: no engine at .*\/js\/index\.js: what is there is no Wasm file$/);
+});
+
+test('where no worker can be started it is said what is needed', { skip }, async () => {
+  const shared = await openPage();
+  await shared.evaluate(() => void Object.assign(window, { Worker: undefined }));
+  const without = await loadIn(shared);
+  assert.equal(without.code, 'INTERNAL');
+  assert.match(without.message, /^no worker can be started: there are none here: import clla in a page/);
+  await shared.close();
+
+  const open = await startServer({ headers: { 'Access-Control-Allow-Origin': '*' } });
+  const tab = await openPage();
+  const [elsewhere, sandboxed] = await tab.evaluate(async (origin) => {
+    const { outcome } = /** @type {Inside} */ (window);
+    const { load } = await (async (/** @type {string} */ name) => import(name))(`${origin}/js/index_web.js`);
+    const frame = document.createElement('iframe');
+    frame.setAttribute('sandbox', 'allow-scripts');
+    frame.srcdoc = `<script type="module">
+      import { load } from '${origin}/js/index_web.js';
+      load(new Blob(['GGUF']), { threads: 1 }).catch(({ code, message }) => parent.postMessage({ code, message }, '*'));
+    </script>`;
+    const told = new Promise((resolve) => (window.onmessage = ({ data }) => resolve(data)));
+    document.body.append(frame);
+    return [await outcome(load(new Blob(['GGUF']), { threads: 1 })), await told];
+  }, open.origin);
+  for (const { code } of [elsewhere, sandboxed]) assert.equal(code, 'INTERNAL');
+  assert.match(elsewhere.message, /serve the files of clla from http:\/\/127|its script cannot be loaded/);
+  assert.match(sandboxed.message, /its sandbox needs "allow-same-origin"/);
+  await tab.close();
+  await open.close();
+});
+
+const policies = skip || (kind === BROWSERS.chromium ? false : `${kind.name} is driven by scripts that these policies forbid`);
+
+test('policies that forbid workers or WebAssembly are named', { skip: policies }, async () => {
+  const wrong = /** @type {[string, RegExp][]} */ ([
+    ["require-trusted-types-for 'script'", /requires trusted types: its policy named "default" must let createScriptURL pass/],
+    ["script-src 'self'", /forbids WebAssembly: its script-src needs 'wasm-unsafe-eval'/],
+  ]);
+  for (const [policy, sentence] of wrong) {
+    const strict = await startServer({ headers: { 'Content-Security-Policy': policy } });
+    const tab = await openPage(browser, strict);
+    const { code, message } = await loadIn(tab);
+    assert.equal(code, 'INTERNAL');
+    assert.match(message, sentence);
+    await tab.close();
+    await strict.close();
+  }
+});
+
+// ---- space, files of one's own, signals ----------------------------------------------------------------------------
 
 const withoutQuota = skip || (kind.quota ? false : `${kind.name} cannot be told a small quota`);
 

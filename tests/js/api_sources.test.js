@@ -6,6 +6,7 @@ import { createReadStream, existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Readable } from 'node:stream';
 import { pathToFileURL } from 'node:url';
+import { runInNewContext } from 'node:vm';
 import { load } from '../../js/index.js';
 import { partNames } from '../../js/source.js';
 import { fails, golden, root, tiny, withModel } from './helpers.js';
@@ -47,6 +48,13 @@ test('an async iterable of pieces of any size', () =>
       for (let at = 0, size = 1; at < bytes.length; at += size, size = (size * 7 + 3) % 100_003) yield bytes.subarray(at, at + size);
     })(),
   ));
+test('bytes of another realm', async () => {
+  /** @type {Uint8Array} */
+  const foreign = runInNewContext(`new Uint8Array(${bytes.length})`);
+  foreign.set(bytes);
+  await check(/** @type {any} */ (foreign));
+  await check(/** @type {any} */ (foreign.buffer));
+});
 test('an iterable of pieces', () => check([bytes.subarray(0, 5), bytes.subarray(5, 700_000), bytes.subarray(700_000)]));
 
 test('progress of a stream learns its total from the header', async () => {
@@ -70,7 +78,19 @@ test('a stream that ends early, gives text or fails says so', async () => {
     yield bytes.subarray(0, 1000);
     throw new Error('the cable was pulled');
   }
-  await assert.rejects(load(breaks()), /the cable was pulled/);
+  const pulled = fails('NOT_READABLE', /^the stream cannot be read: Error: the cable was pulled$/);
+  await assert.rejects(load(breaks()), pulled);
+  await assert.rejects(load(/** @type {any} */ (Readable.toWeb(Readable.from(breaks())))), pulled);
+});
+
+test('what cannot be read any more is refused', async () => {
+  const locked = new Blob([bytes]).stream();
+  locked.getReader();
+  await assert.rejects(load(locked), fails('BAD_ARGUMENT', /the stream is locked/));
+  const gone = new Uint8Array(bytes);
+  const { buffer } = gone;
+  structuredClone(undefined, { transfer: [buffer] });
+  for (const source of [gone, buffer, [gone]]) await assert.rejects(load(source), fails('BAD_ARGUMENT', /these bytes are gone/));
 });
 
 test('a split model is named by its first part', () => {

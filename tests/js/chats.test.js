@@ -111,6 +111,11 @@ test('what is wrong is told by name', () =>
     await withModel({ threads: 1 }, async (other) => {
       await assert.rejects(chats.open('there', other), fails('OTHER_MODEL', /another model/));
     }, path.join(root, 'tests/vectors/models/type-q4_0.gguf'));
+    const long = 'a'.repeat(100_000);
+    const many = [long, ...Array.from({ length: 12 }, (_, i) => `chat ${i}`)];
+    for (const name of many) await chats.save(name, chat);
+    await assert.rejects(chats.remove(`${long}b`), fails('NOT_STORED', /^a{100}…: no chat .* there is .{1,400} and 4 more$/));
+    for (const name of many) await chats.remove(name);
     await chat.close();
     await assert.rejects(chats.save('there', chat), fails('CLOSED', /closed/));
     await chats.remove('there');

@@ -112,7 +112,8 @@ test('files of one’s own: a Blob, a stream, an export', async () => {
   await assert.rejects(models.add(createReadStream(tiny), { name: 'tiny.gguf' }), fails('BAD_ARGUMENT', /another stored model is called tiny\.gguf/));
   await assert.rejects(models.add(new Blob(['GGUX']), { name: 'no.gguf' }), fails('BAD_FILE', /no\.gguf: is not a GGUF file/));
   await assert.rejects(models.add(createReadStream(tiny), { name: 'bad.gguf', sha256: '0'.repeat(64) }), fails('WRONG_FILE', /want 0{64}/));
-  await models.remove('stream.gguf');
+  const twice = await Promise.allSettled([models.remove('stream.gguf'), models.remove('stream.gguf')]);
+  assert.deepEqual(twice.map((removal) => removal.status === 'fulfilled' || removal.reason.code).sort(), ['NOT_STORED', true]);
   await assert.rejects(models.remove('stream.gguf'), fails('NOT_STORED', /stream\.gguf: is not stored here; there is mine\.gguf/));
   const { bytes: used, quota } = await models.usage();
   assert.equal(used, 2 * bytes.length);
@@ -256,6 +257,17 @@ test('wrong arguments are refused by name', async () => {
   await assert.rejects(models.pull(tiny), fails('BAD_ARGUMENT', /is here already, as a file/));
   await assert.rejects(models.pull('ftp://x/y.gguf'), fails('BAD_ARGUMENT', /cannot read ftp:/));
   await assert.rejects(models.add(/** @type {any} */ (5), { name: 'five' }), fails('BAD_ARGUMENT', /want a Blob/));
+  const asUrl = models.add(new Blob(['GGUF']), { name: 'https://x.example/y.gguf' });
+  await assert.rejects(asUrl, fails('BAD_ARGUMENT', /^add: https:\/\/x\.example\/y\.gguf: is a URL: give it another name/));
+  const locked = new Blob(['GGUF']).stream();
+  locked.getReader();
+  await assert.rejects(models.add(locked, { name: 'locked.gguf' }), fails('BAD_ARGUMENT', /the stream is locked/));
+  async function* breaks() {
+    yield new TextEncoder().encode('GGUF');
+    throw new Error('the cable was pulled');
+  }
+  await assert.rejects(models.add(breaks(), { name: 'breaks.gguf' }), fails('NOT_READABLE', /the cable was pulled/));
+  await models.remove('breaks.gguf');
 });
 
 test('an aborted load in the download leaves what came, and the next one goes on', async () => {
