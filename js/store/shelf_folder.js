@@ -17,7 +17,7 @@ import { isRecord } from './record.js';
 const STALE_MS = 60_000;
 const NAME_MAX = 200; // of the 255 bytes that file systems take, endings apart
 const STEM_MAX = 160;
-const ENDINGS = ['', '.part', '.json'];
+const ENDINGS = ['.json', '', '.part']; // in the order of removal: what has no record is nobody's
 
 /** @param {any} error @param {string} what @returns {CllaError} */
 export function storageError(error, what) {
