@@ -100,10 +100,17 @@ export async function readChat(store, name, signal, use) {
     try {
       return await use(readChunks(store, record, signal));
     } catch (error) {
-      if (signal.aborted || (await store.shelf.get(record.id))) throw error; // else another one took its place meanwhile
+      if (signal.aborted || (await stays(store, record, signal))) throw error; // else another one took its place meanwhile
     }
   }
 }
+
+/**
+ * Whether a chat is there that nobody is about to remove.
+ * @param {Store} store @param {FileRecord} record @param {AbortSignal} signal
+ */
+const stays = ({ shelf, locks }, record, signal) =>
+  locks.exclusive(chatLock(record.name), signal, () => {}, () => shelf.get(record.id)).catch(() => true);
 
 /** @param {Store} store @param {string} name */
 export async function removeChat({ shelf, locks }, name) {

@@ -17,7 +17,7 @@ import { isRecord } from './record.js';
 const STALE_MS = 60_000;
 const NAME_MAX = 200; // of the 255 bytes that file systems take, endings apart
 const STEM_MAX = 160;
-const ENDINGS = ['.json', '', '.part']; // in the order of removal: what has no record is nobody's
+const ENDINGS = ['', '.part', '.json']; // in the order of removal: a record shows what is left
 
 /** @param {any} error @param {string} what @returns {CllaError} */
 export function storageError(error, what) {

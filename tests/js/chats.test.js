@@ -4,6 +4,7 @@
 import { after, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -236,6 +237,20 @@ test('a program that is killed while it saves leaves the earlier chat whole', as
     await chats.remove('killed');
   });
 });
+
+test('a chat that is opened while another program removes it is not called damaged', () =>
+  withModel({ threads: 1, context: 128 }, async (model) => {
+    await chats.save('going', model.chat({ template: LINES }));
+    const lock = path.join(folder, `.lock-${createHash('sha256').update('clla chat going').digest('hex').slice(0, 16)}`);
+    writeFileSync(lock, String(process.pid)); // of that program, which is in the middle of it
+    const [file, record] = files().sort();
+    rmSync(path.join(folder, file));
+    const opening = assert.rejects(chats.open('going', model), fails('NOT_STORED', /going/));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    rmSync(path.join(folder, record));
+    rmSync(lock);
+    await opening;
+  }));
 
 test('two programs save under one name, a third one opens it all the while: the last one wins, nothing is mixed', async () => {
   const saver = (/** @type {string} */ said) => `
