@@ -77,12 +77,11 @@ export function connect(endpoint) {
       if (pending.size === 0) endpoint.hold(true);
       const answer = new Promise((resolve, reject) => pending.set(id, { resolve, reject, onEvent }));
       try {
-        endpoint.post({ id, method, params }, transfer);
+        endpoint.post({ id, method, params, cancelled: signal?.aborted ?? false }, transfer);
       } catch (error) {
         settle(id); // it cannot be sent: nobody will answer
         return Promise.reject(error);
       }
-      if (signal?.aborted) cancel();
       signal?.addEventListener('abort', cancel);
       return answer.finally(() => signal?.removeEventListener('abort', cancel));
     },
@@ -108,9 +107,10 @@ export function serve(endpoint, handlers) {
   /** @type {Map<number, AbortController>} */
   const running = new Map();
 
-  /** @param {{id: number, method: string, params: object}} call */
-  async function run({ id, method, params }) {
+  /** @param {{id: number, method: string, params: object, cancelled: boolean}} call */
+  async function run({ id, method, params, cancelled }) {
     const controller = new AbortController();
+    if (cancelled) controller.abort();
     running.set(id, controller);
     /** @type {ArrayBuffer[]} */
     const transfer = [];

@@ -11,7 +11,8 @@ async function isolate() {
   await navigator.serviceWorker.ready;
   if (sessionStorage.getItem('isolating')) return; // it did not help: better one thread than a page that reloads for ever
   sessionStorage.setItem('isolating', 'yes');
-  addEventListener('pageshow', (event) => event.persisted && location.reload()); // a later reload may bring this page back
+  const again = () => setTimeout(() => location.reload(), 100); // at once it would sometimes be lost
+  addEventListener('pageshow', (event) => event.persisted && again()); // a later reload may bring this page back
   location.reload();
   await new Promise(() => {}); // this page is over
 }
