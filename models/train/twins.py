@@ -149,12 +149,12 @@ def interval(values, digits=3):
 def print_table(a):
     found = results(a.table)
     mha_bytes = cache_bytes(preset('mha', TABLES[a.table][0]))
-    mha = [r['loss'] for r in found.get('mha', [])]
+    mha = {r['seed']: r['loss'] for r in found.get('mha', [])}
     print('| kind | seeds | parameters | FFN | cache B/token | % of MHA fp16 | loss | / MHA | copy, % | look-up, % |')
     print('|---|---|---|---|---|---|---|---|---|---|')
     for name, runs in found.items():
         loss = [r['loss'] for r in runs]
-        pairs = list(zip(loss, mha))                              # the same seeds: the same rows
+        pairs = [(r['loss'], mha[r['seed']]) for r in runs if r['seed'] in mha]   # the same seeds: the same rows
         ratio = interval([x / y for x, y in pairs]) if pairs and name != 'mha' else '1'
         recall = [interval([100 * r['recall'][t]['accuracy'] for r in runs], 1) for t in ('copy', 'look-up')]
         r = runs[0]
