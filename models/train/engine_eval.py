@@ -1,8 +1,8 @@
 """The twins once more, by the engine: loss, recall, decode speed and cache bytes.
 
-    python engine_eval.py --data FOLDER --work FOLDER [--table small|full] [--variant auto] [--only NAME...]
+    python engine_eval.py --data FOLDER --work FOLDER [--table small|deep|full] [--variant auto] [--only NAME...]
 
-exports every finished twin of the first seed (f32, so that only the cache differs from the framework), lets the engine
+exports the first seed of every finished twin (f32, so that only the cache differs from the framework), lets the engine
 evaluate the rows that the framework was evaluated on, and adds what it found to the run's file in results/.
 """
 import argparse
@@ -49,15 +49,16 @@ def main():
     p.add_argument('--count', type=int, default=32, help='rows a source and task, as --held-rows was')
     p.add_argument('--only', nargs='*')
     a = p.parse_args()
-    rows = Rows(a.data, TABLES[a.table][0].context, 1, 0.0)
+    rows = Rows(a.data, TABLES[a.table].shape.context, 1, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         rows_file(f'{folder}/rows.json', rows, a.count)
         for name, runs in results(a.table).items():
             if (a.only and name not in a.only) or name.startswith('window'):
                 continue
-            export(f'{a.work}/{a.table}/{name}-1', a.data, f'{folder}/model.gguf', 'f32')
+            run = f"{name}-{runs[0]['seed']}"
+            export(f'{a.work}/{a.table}/{run}', a.data, f'{folder}/model.gguf', 'f32')
             runs[0]['engine'] = evaluate(f'{folder}/model.gguf', f'{folder}/rows.json', rows, a.variant)
-            (HERE / 'results' / a.table / f'{name}-1.json').write_text(json.dumps(runs[0], indent=1) + '\n')
+            (HERE / 'results' / a.table / f'{run}.json').write_text(json.dumps(runs[0], indent=1) + '\n')
             print(name, runs[0]['loss'], json.dumps(runs[0]['engine']), flush=True)
 
 

@@ -22,6 +22,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 HEAD = 64                                # channels of a value head, and of a plain head
+QUERY_BLOCK = 128                        # queries that attend together
 
 
 @dataclass
@@ -210,8 +211,13 @@ def split_heads(x, size):
 
 
 def attend(q, k, v, mask):
-    scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5 + mask
-    return (scores.softmax(-1).to(v.dtype) @ v).transpose(1, 2).flatten(2)
+    """Queries in blocks, each against the keys up to its own end: the later ones are hidden in any case."""
+    out, length = [], q.shape[-2]
+    for start in range(0, length, QUERY_BLOCK):
+        end = min(start + QUERY_BLOCK, length)
+        scores = (q[:, :, start:end] @ k[:, :, :end].transpose(-1, -2)).float() * q.shape[-1] ** -0.5 + mask[start:end, :end]
+        out.append(scores.softmax(-1).to(v.dtype) @ v[:, :, :end])
+    return torch.cat(out, 2).transpose(1, 2).flatten(2)
 
 
 class Block(nn.Module):

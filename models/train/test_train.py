@@ -105,28 +105,47 @@ class Recall(unittest.TestCase):
 
 
 class Loop(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = scratch.name
+        rng = np.random.default_rng(0)
+        for part in ('train', 'held'):
+            rng.integers(0, 1024, 5000).astype(np.uint16).tofile(f'{self.folder}/noise.{part}.bin')
+        with open(f'{self.folder}/sources.json', 'w') as f:
+            json.dump({'noise': {'share': 1.0}}, f)
+        model.preset('clla-int4', TINY).save(f'{self.folder}/c.json')
+
+    def train(self, out, *arguments):
+        """The state at the end. TINY and two rows a step: 128 tokens."""
+        with open(os.devnull, 'w') as nowhere:
+            printed, sys.stdout = sys.stdout, nowhere
+            try:
+                train.main([f'{self.folder}/{out}', '--config', f'{self.folder}/c.json', '--data', self.folder, '--tokens', '2560',
+                            '--batch', '2', '--warm-up', '512', '--optimizer', 'muon', '--evaluate', '2560', '--held-rows', '2',
+                            '--device', 'cpu', '--no-compile', *arguments])
+            finally:
+                sys.stdout = printed
+        return torch.load(f'{self.folder}/{out}/last.pt', weights_only=True)
+
     def test_a_stopped_run_resumes_as_if_it_had_not_stopped(self):
-        with tempfile.TemporaryDirectory() as folder:
-            rng = np.random.default_rng(0)
-            for part in ('train', 'held'):
-                rng.integers(0, 1024, 5000).astype(np.uint16).tofile(f'{folder}/noise.{part}.bin')
-            with open(f'{folder}/sources.json', 'w') as f:
-                json.dump({'noise': {'share': 1.0}}, f)
-            model.preset('clla-int4', TINY).save(f'{folder}/c.json')
-            common = ['--config', f'{folder}/c.json', '--data', folder, '--tokens', '2560', '--batch', '2', '--warm-up', '512',
-                      '--optimizer', 'muon', '--evaluate', '2560', '--held-rows', '2', '--device', 'cpu', '--no-compile']
-            with open(os.devnull, 'w') as nowhere:
-                printed, sys.stdout = sys.stdout, nowhere
-                try:
-                    train.main([f'{folder}/whole', *common])
-                    train.main([f'{folder}/parts', *common, '--stop-after', '0'])
-                    train.main([f'{folder}/parts', *common, '--resume'])
-                finally:
-                    sys.stdout = printed
-            whole, parts = (torch.load(f'{folder}/{n}/last.pt', weights_only=True) for n in ('whole', 'parts'))
-            self.assertEqual(parts['step'], 20)
-            for name, value in whole['model'].items():
-                self.assertTrue(torch.equal(value, parts['model'][name]), name)
+        whole = self.train('whole')
+        self.assertEqual(self.train('parts', '--stop-after', '0')['step'], 1)
+        parts = self.train('parts', '--resume')
+        self.assertEqual(parts['step'], 20)
+        for name, value in whole['model'].items():
+            self.assertTrue(torch.equal(value, parts['model'][name]), name)
+
+    def test_a_finished_run_goes_on_with_more_tokens(self):
+        before = self.train('more')['model']
+        after = self.train('more', '--resume', '--tokens', '3840')
+        with open(f'{self.folder}/more/log.jsonl') as f:
+            log = [json.loads(line) for line in f]
+        self.assertEqual([e['begin'] for e in log if 'begin' in e], [0, 20])
+        self.assertEqual((after['step'], after['tokens']), (30, 3840))
+        self.assertLess(next(e['lr'] for e in log if 'lr' in e), 0.001)         # of step 20: the rate had fallen
+        moved = sum((after['model'][name] - before[name]).abs().sum().item() for name in before)
+        self.assertGreater(moved, 1.0)
 
 
 if __name__ == '__main__':

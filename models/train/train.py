@@ -2,11 +2,11 @@
 
     python train.py OUT --config CONFIG.json --data FOLDER --tokens 20e6 [--resume] [--stop-after SECONDS]
 
-OUT gets config.json, log.jsonl (one JSON object a line), last.pt (model, optimizers, step) and stable.pt, the state just
-before the learning rate begins to fall. With --resume the run goes on from last.pt; if --tokens is larger now and the
-rate had begun to fall, from stable.pt. Batches depend on the seed and the step alone, so a resumed run is the uninterrupted one,
-and two kinds of attention see the same rows. The schedule counts tokens: warm-up, then either constant and linear to
-nothing over the last part (wsd), or a cosine.
+OUT gets config.json, log.jsonl (one JSON object a line) and last.pt (model, optimizers, step). With --resume the run goes
+on from last.pt. Batches depend on the seed and the step alone, so a resumed run is the uninterrupted one, and two kinds of
+attention see the same rows. The schedule counts tokens: warm-up, then either constant and linear to nothing over the last
+part (wsd), or a cosine. A finished run goes on with a larger --tokens: the rate rises again at once and falls at the new
+end, so each end is a model to use and no token is lost (WSD-S; Wen et al., arXiv 2410.05192).
 """
 import argparse
 import json
@@ -111,9 +111,6 @@ def restore(a, model, opts):
     if not (a.resume and os.path.exists(path)):
         return 0
     state = torch.load(path, map_location=a.device, weights_only=True)
-    before = state['arguments']['tokens']
-    if before < a.tokens and state['tokens'] >= (1 - a.decay) * before and os.path.exists(f'{a.out}/stable.pt'):
-        state = torch.load(f'{a.out}/stable.pt', map_location=a.device, weights_only=True)
     model.load_state_dict(state['model'])
     for o, s in zip(opts, state['optimizers']):
         o.load_state_dict(s)
@@ -164,14 +161,12 @@ def set_rate(opts, lr):
 def train(a, run, model, opts, rows, notes):
     per_step = a.batch * model.c.context
     steps, step = round(a.tokens / per_step), restore(a, model, opts) // per_step
-    decay_from, eval_every = (1 - a.decay) * a.tokens, max(1, round(a.evaluate / per_step))
+    eval_every = max(1, round(a.evaluate / per_step))
     notes.write(begin=step, steps=steps, parameters=parameters(model.c), arguments=vars(a) | {'stop_after': str(a.stop_after)})
     notes.start(step)
     started = saved = time.time()
     while step < steps:
         seen = step * per_step
-        if a.schedule == 'wsd' and seen >= decay_from > seen - per_step:
-            save(f'{a.out}/stable.pt', model, opts, step, seen, a)
         quantize = seen >= model.c.quantize_from * a.tokens
         lr = a.lr * learning_rate(a, seen + per_step / 2)
         set_rate(opts, lr)

@@ -1,15 +1,16 @@
 """Twins: small models alike in all but their attention, trained on the same rows, and the table of what came out.
 
     python twins.py run --data FOLDER --work FOLDER [--table small|deep|full] [--only NAME...] [--seeds N...] [--stop-after SECONDS]
+    python twins.py rates --data FOLDER --work FOLDER [--table small|deep|full] [--only NAME...]
     python twins.py print [--table small|deep|full]
     python twins.py plot OUT.svg [--table small|deep|full]
 
 `run` goes through the list of its table in order, skips what is finished, resumes what was stopped, and writes one small
-file a run into results/<table>/. `print` makes the Markdown table of what is there. All tables hold the same runs; they
-differ in the size of the model and the number of tokens.
+file a run into results/<table>/. `rates` tries learning rates on the five kinds, a million tokens each, and writes
+results/<table>/rates.json. `print` makes the Markdown table of what is there. All tables hold the same runs; they differ in
+the size of the model and the number of tokens.
 
 Equal parameters: the FFN of each kind is made as wide, in steps of 8, as brings its count nearest to MHA's.
-Learning rate and initial gain were tuned for MHA and for CLLA-int4 (TUNED; see models/README.md).
 """
 import argparse
 import json
@@ -18,31 +19,46 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model import Config, adjacent_owners, cache_bytes, late_owners, load_config, match_ffn, parameters, preset
 
 HERE = Path(__file__).resolve().parent
 SMALL = Config(vocab=1024, width=128, layers=3, heads=2, kv_heads=2, ffn=256, context=128, rank=64, nope=48, rope=16)
-FULL = replace(SMALL, vocab=2048, layers=6, ffn=352, context=256)
-# table -> shape, tokens, arguments of train.py
-SMALL_TRAINING = ['--batch', '8', '--warm-up', '0.1e6', '--recall', '0.7']
-TABLES = {'small': (SMALL, 5e6, SMALL_TRAINING),
-          'deep': (replace(SMALL, layers=6), 5e6, SMALL_TRAINING),
-          'full': (FULL, 20e6, ['--batch', '8', '--warm-up', '0.2e6', '--recall', '0.4'])}
-TRAINING = ['--optimizer', 'muon', '--decay', '0.3', '--held-rows', '32']
+
+
+@dataclass(frozen=True)
+class Table:
+    shape: Config
+    tokens: float
+    training: tuple          # arguments of train.py
+    gain: float              # initial gain of the latent kinds' W_UK and W_UV
+    tried: tuple             # (kind, gain): runs with another gain
+
+
+BRIEF = ('--batch', '8', '--warm-up', '0.1e6', '--recall', '0.7')
+TABLES = {
+    'small': Table(SMALL, 5e6, BRIEF, 0.5, (('mha', 0.5), ('clla-int4', 1.0))),
+    'deep': Table(replace(SMALL, layers=6), 5e6, BRIEF, 0.5, (('clla-int4', 1.0),)),
+    'full': Table(replace(SMALL, vocab=2048, layers=6, ffn=352, context=256), 20e6,
+                  ('--batch', '8', '--warm-up', '0.2e6', '--recall', '0.4'), 1.0, ()),
+}
+RATES = (2e-3, 4e-3, 8e-3)
+RATE = 4e-3                                              # the best of them (results/small/rates.json)
+TRAINING = ('--optimizer', 'muon', '--decay', '0.3', '--held-rows', '32')
 EVALUATIONS = 6
-TUNED = {'mha': (4e-3, 1.0), 'clla-int4': (4e-3, 0.5)}             # kind -> (learning rate, gain)
-TRIED = [('mha', 0.5), ('clla-int4', 1.0)]                       # gains that came out worse
+KINDS = ('mha', 'gqa', 'mla', 'clla', 'clla-int4')
+PLAIN = ('mha', 'gqa', 'window-16')
 
 
-def kinds(base):
+def kinds(table):
     """name -> Config of every kind, control and ablation, all with about as many parameters as MHA."""
+    base = table.shape
     mha = preset('mha', base)
     count = parameters(mha)
     int4, layers = preset('clla-int4', base), base.layers
-    out = {k: preset(k, base) for k in ('mha', 'gqa', 'mla', 'clla', 'clla-int4')}
+    out = {k: preset(k, base) for k in KINDS}
     out['window-16'] = replace(mha, window=16)
     out['rank-8'] = replace(out['clla'], rank=8)
     out['share-1'] = replace(int4, owners=[])
@@ -50,40 +66,41 @@ def kinds(base):
     out['rank-32'] = replace(int4, rank=32)
     out['int4-late'] = replace(int4, quantize_from=0.8)
     out['owners-first'] = replace(int4, owners=late_owners(layers, len(set(int4.owners))))
-    out = {name: match_ffn(replace(c, kind=name, gain=tuned(name)[1]), count) for name, c in out.items()}
-    for name, gain in TRIED:
+    out = {name: match_ffn(replace(c, kind=name, gain=1.0 if name in PLAIN else table.gain), count) for name, c in out.items()}
+    for name, gain in table.tried:
         out[f'{name}-gain-{gain}'] = replace(out[name], kind=f'{name}-gain-{gain}', gain=gain)
     return out
 
 
-def tuned(name):
-    """Kinds that were not tuned take what is best for the nearest one that was."""
-    name, _, gain = name.partition('-gain-')
-    if gain:
-        return TUNED[name][0], float(gain)
-    return TUNED['mha' if name in ('mha', 'gqa', 'window-16') else 'clla-int4']
+def order(table):
+    """All runs of a table, (name, seed), the most wanted first."""
+    return ([(n, 1) for n in ('mha', 'clla-int4', 'window-16', 'rank-8', 'gqa', 'mla', 'clla')]
+            + [(n, s) for s in (2, 3) for n in ('mha', 'clla-int4')]
+            + [(f'{n}-gain-{gain}', s) for s in (1, 2, 3) for n, gain in table.tried]
+            + [(n, 1) for n in ('rank-32', 'int4-late', 'owners-first', 'share-1', 'share-3')])
 
 
-ORDER = ([(n, 1) for n in ('mha', 'clla-int4', 'window-16', 'rank-8', 'gqa', 'mla', 'clla')]
-         + [(n, s) for s in (2, 3) for n in ('mha', 'clla-int4')]
-         + [(f'{n}-gain-{gain}', s) for s in (1, 2) for n, gain in TRIED]
-         + [(n, 1) for n in ('rank-32', 'int4-late', 'owners-first', 'share-1', 'share-3')])
+def working_folder(a, name, folder):
+    """It holds checkpoints and log of a run of kind `name`, and what it was asked for."""
+    work = f'{a.work}/{a.table}/{folder}'
+    os.makedirs(work, exist_ok=True)
+    kinds(TABLES[a.table])[name].save(f'{work}/asked.json')
+    return work
+
+
+def train(a, work, *arguments):
+    command = [sys.executable, str(HERE / 'train.py'), work, '--config', f'{work}/asked.json', '--data', a.data, '--resume',
+               *TRAINING, *TABLES[a.table].training, *arguments] + ([] if a.compile else ['--no-compile'])
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def run_one(a, name, seed, left):
     """Train (name, seed) for at most `left` seconds; True when it is finished."""
-    base, tokens, training = TABLES[a.table]
-    c = kinds(base)[name]
-    work = f'{a.work}/{a.table}/{name}-{seed}'
-    os.makedirs(work, exist_ok=True)
-    c.save(f'{work}/asked.json')
-    command = [sys.executable, str(HERE / 'train.py'), work, '--config', f'{work}/asked.json', '--data', a.data, '--resume',
-               '--tokens', str(tokens), '--seed', str(seed), '--lr', str(tuned(name)[0]), '--evaluate', str(tokens / EVALUATIONS),
-               *TRAINING, *training] + ([] if a.compile else ['--no-compile'])
-    if left < math.inf:
-        command += ['--stop-after', str(max(left, 1))]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return summarize(a, name, seed, work, tokens)
+    table = TABLES[a.table]
+    work = working_folder(a, name, f'{name}-{seed}')
+    stop = ['--stop-after', str(max(left, 1))] if left < math.inf else []
+    train(a, work, '--lr', str(RATE), '--tokens', str(table.tokens), '--seed', str(seed), '--evaluate', str(table.tokens / EVALUATIONS), *stop)
+    return summarize(a, name, seed, work, table.tokens)
 
 
 def summarize(a, name, seed, work, tokens):
@@ -99,7 +116,7 @@ def summarize(a, name, seed, work, tokens):
     if max(held, default=0) < tokens - 4 * c.context:
         return False
     last = held[max(held)]
-    result = {'name': name, 'seed': seed, 'parameters': parameters(c), 'ffn': c.ffn, 'tokens': max(held), 'lr': tuned(name)[0],
+    result = {'name': name, 'seed': seed, 'parameters': parameters(c), 'ffn': c.ffn, 'tokens': max(held),
               'gain': c.gain, 'cache_bytes': cache_bytes(c), 'loss': last['mean'],
               'sources': {n: v['loss'] for n, v in last.items() if n != 'mean' and 'accuracy' not in v},
               'recall': {n: v for n, v in last.items() if n != 'mean' and 'accuracy' in v},
@@ -113,7 +130,7 @@ def summarize(a, name, seed, work, tokens):
 
 def run(a):
     started = time.time()
-    for name, seed in ORDER:
+    for name, seed in order(TABLES[a.table]):
         wanted = (not a.only or name in a.only) and (not a.seeds or seed in a.seeds)
         if not wanted or (HERE / 'results' / a.table / f'{name}-{seed}.json').exists():
             continue
@@ -124,10 +141,26 @@ def run(a):
         print(f'{name} seed {seed}: {"finished" if done else "stopped"}', flush=True)
 
 
+def rates(a):
+    """Each of the five kinds with each learning rate: loss on held-out text after a million tokens."""
+    path = HERE / 'results' / a.table / 'rates.json'
+    found = json.loads(path.read_text()) if path.exists() else {}
+    for name in a.only or KINDS:
+        for rate in RATES:
+            if str(rate) in found.setdefault(name, {}):
+                continue
+            work = working_folder(a, name, f'rates/{name}-{rate}')
+            train(a, work, '--lr', str(rate), '--tokens', '1e6', '--evaluate', '0.5e6')
+            *_, last = (line for line in open(f'{work}/log.jsonl') if '"held"' in line)
+            found[name][str(rate)] = json.loads(last)['held']['mean']
+            path.write_text(json.dumps(found, indent=1) + '\n')
+            print(name, rate, found[name][str(rate)], flush=True)
+
+
 def results(table):
     """name -> results of its seeds, in the order of the list."""
     found = {}
-    for name, seed in ORDER:
+    for name, seed in order(TABLES[table]):
         path = HERE / 'results' / table / f'{name}-{seed}.json'
         if path.exists():
             found.setdefault(name, []).append(json.loads(path.read_text()))
@@ -148,7 +181,7 @@ def interval(values, digits=3):
 
 def print_table(a):
     found = results(a.table)
-    mha_bytes = cache_bytes(preset('mha', TABLES[a.table][0]))
+    mha_bytes = cache_bytes(preset('mha', TABLES[a.table].shape))
     mha = {r['seed']: r['loss'] for r in found.get('mha', [])}
     print('| kind | seeds | parameters | FFN | cache B/token | % of MHA fp16 | loss | / MHA | copy, % | look-up, % |')
     print('|---|---|---|---|---|---|---|---|---|---|')
@@ -182,7 +215,7 @@ def plot(a):
 
 def main():
     p = argparse.ArgumentParser(description='twins: the same model with other attention')
-    p.add_argument('do', choices=('run', 'print', 'plot'))
+    p.add_argument('do', choices=('run', 'rates', 'print', 'plot'))
     p.add_argument('out', nargs='?', help='picture of the learning curves')
     p.add_argument('--table', choices=tuple(TABLES), default='small')
     p.add_argument('--data', help='folder made by data.py, with the vocabulary of the table')
@@ -192,11 +225,11 @@ def main():
     p.add_argument('--stop-after', type=float, default=math.inf, help='seconds, all runs together')
     p.add_argument('--compile', action='store_true')
     a = p.parse_args()
-    if a.do == 'run' and not (a.data and a.work):
-        p.error('run wants --data and --work')
+    if a.do in ('run', 'rates') and not (a.data and a.work):
+        p.error(f'{a.do} wants --data and --work')
     if a.do == 'plot' and not a.out:
         p.error('plot wants the name of the picture: OUT.svg')
-    {'run': run, 'print': print_table, 'plot': plot}[a.do](a)
+    {'run': run, 'rates': rates, 'print': print_table, 'plot': plot}[a.do](a)
 
 
 if __name__ == '__main__':
