@@ -54,9 +54,15 @@ function describe({ facts, build, session }) {
     chatTemplate: info.chat_template,
     variant: build.variant,
     threads: build.threads,
-    reasons: info.chat_template ? build.reasons : [...build.reasons, 'no chat template: text is continued'],
+    reasons: [...build.reasons, ...reasonsOf(info.chat_template, session?.context ?? 0, facts.context)],
   };
 }
+
+/** What a caller might not expect. @param {string | null} template @param {number} context @param {number} trained */
+const reasonsOf = (template, context, trained) => [
+  ...(template ? [] : ['no chat template: text is continued']),
+  ...(context > trained && trained > 0 ? [`trained for ${trained} tokens of context: it may lose the thread beyond`] : []),
+];
 
 /**
  * @param {Runtime} runtime

@@ -120,17 +120,22 @@ static void read_owners(reader *r, hyper *h) {
 
 static bool is_bits(double bits) { return bits == 4 || bits == 8 || bits == 16; }
 
-/* One number for all groups of channels, or one for each. */
+static void fail_group(reader *r, const hyper *h) {
+    r->status = clla_fail(r->error, CLLA_BAD_FILE, "%s.attention.kv_latent_group is %u: want a multiple of %d that divides "
+                          "the latent's %u channels into at most %d groups", r->a->name, h->kv.group, KV_GROUP, h->kv.rank,
+                          KV_GROUPS_MAX);
+}
+
+/* One number for all groups of channels, or one for each. Latents without codes need not consist of whole groups. */
 static void read_latent_bits(reader *r, hyper *h) {
     char key[96];
     const gguf_entry *e = gguf_find(r->g, key_of(r, "attention.kv_latent_bits", key));
-    uint32_t groups = h->kv.group ? h->kv.rank / h->kv.group : 0;
+    uint32_t groups = h->kv.group ? h->kv.rank / h->kv.group + (h->kv.rank % h->kv.group != 0) : 0;
     double bits = e && e->is_array ? 0 : (double)u32_or(r, "attention.kv_latent_bits", 16);
     if (r->status != CLLA_OK) return;
-    if (groups == 0 || groups > KV_GROUPS_MAX || h->kv.rank % h->kv.group || h->kv.group % KV_GROUP) {
-        r->status = clla_fail(r->error, CLLA_BAD_FILE, "%s.attention.kv_latent_group is %u: want a multiple of %d that divides "
-                              "the latent's %u channels into at most %d groups", r->a->name, h->kv.group, KV_GROUP, h->kv.rank,
-                              KV_GROUPS_MAX);
+    bool whole = groups > 0 && h->kv.rank % h->kv.group == 0;
+    if (groups == 0 || groups > KV_GROUPS_MAX || h->kv.group % KV_GROUP || (!whole && bits != 16)) {
+        fail_group(r, h);
         return;
     }
     if (e && e->is_array && e->count != groups) fail(r, "attention.kv_latent_bits", "want one number for each group of channels");
@@ -245,6 +250,8 @@ static clla_status check_latent(const hyper *h, const char *name, clla_error *er
                          name, h->rope_dim, h->key_dim);
     if (h->own_frequencies && h->rope_dim == 0)
         return clla_fail(error, CLLA_BAD_FILE, "%s.rope.own_frequencies: there is no rope key", name);
+    if (h->kv.rank % 4)
+        return clla_fail(error, CLLA_BAD_FILE, "%s.attention.kv_lora_rank is %u: want a multiple of 4", name, h->kv.rank);
     if (h->value_dim % 4)
         return clla_fail(error, CLLA_BAD_FILE, "%s.attention.value_length_mla is %u: want a multiple of 4", name, h->value_dim);
     if (h->window) return clla_fail(error, CLLA_UNSUPPORTED_ARCHITECTURE, "%s: sliding windows are not supported", name);

@@ -48,11 +48,12 @@ typedef struct hyper {
 
 /* Read and check the numbers. Architecture "clla" (the header that clla defines, after deepseek2's):
  *
- *     attention.kv_lora_rank, .key_length_mla, .value_length_mla   channels: latent; key and value of a head
+ *     attention.kv_lora_rank, .key_length_mla, .value_length_mla   channels: latent (a multiple of 4); key and value of a head
  *     rope.dimension_count                channels of the rope key beside the latent; 0: none
  *     attention.kv_owner                  i32 for each layer: whose latent it reads. Absent: its own
  *     attention.kv_latent_bits            16, 8 or 4, or one for each group of channels: what training rounded to
- *     attention.kv_latent_group           channels that share a scale (32); .kv_latent_symmetric (true), else with minimum
+ *     attention.kv_latent_group           channels that share a scale (32): a multiple of 32 that divides the latent, unless
+ *                                         that has 16 bits; .kv_latent_symmetric (true), else with minimum
  *     attention.rope_key_bits             16, 8 or 4
  *     attention.kv_sink_tokens            the first n tokens stay at 16 bits (0)
  *     rope.own_frequencies                (false) owners have a tensor rope_freqs: radians a position

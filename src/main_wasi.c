@@ -287,7 +287,7 @@ static void print_lengths(const char *name, const clla_session_size sizes[LENGTH
 }
 
 static void print_session_json(const clla_session_size *size, const clla_session_size sizes[LENGTHS]) {
-    printf(",\"session\":{\"cache_bytes\":%llu,\"scratch_bytes\":%llu,\"bytes_per_token\":%.15g}",
+    printf(",\"session\":{\"threads\":1,\"cache_bytes\":%llu,\"scratch_bytes\":%llu,\"bytes_per_token\":%.15g}",
            (unsigned long long)size->cache, (unsigned long long)size->scratch, size->bytes_per_token);
     printf(",\"kv\":\"%s\",\"bytes_per_token\":%.15g,\"mha_fp16_bytes_per_token\":%.15g,\"percent\":%.15g", size->kv,
            size->bytes_per_token, size->plain_bytes_per_token, percent_of_plain(size, size->bytes_per_token));
@@ -298,7 +298,7 @@ static void print_session_json(const clla_session_size *size, const clla_session
 }
 
 static void print_session(const clla_session_size *size, const clla_session_size sizes[LENGTHS]) {
-    printf("cache %s: %llu bytes (%.15g a token), scratch %llu bytes\n", size->kv, (unsigned long long)size->cache,
+    printf("cache %s: %llu bytes (%.15g a token), scratch with one thread %llu bytes\n", size->kv, (unsigned long long)size->cache,
            size->bytes_per_token, (unsigned long long)size->scratch);
     printf("a token: codes %.15g, scales %.15g, rope keys %.15g bytes, in %u layers: "
            "%.3g %% of multi-head attention in 16 bits\n",
@@ -321,7 +321,8 @@ static clla_status measure_lengths(const clla_model *model, clla_session_options
     return status;
 }
 
-/* A file that holds a vocabulary only has no sessions; that is an error only where a person asked for one. */
+/* A file that holds a vocabulary only has no sessions (BAD_ARGUMENT): an error only where a person asked for one. Why a
+ * model cannot run is told behind what else there is to tell. */
 static clla_status run_inspect(const command_line *c, clla_error *error) {
     const clla_session_options options = {.context = (uint32_t)c->ctx, .kv = c->kv};
     clla_model *model = NULL;
@@ -334,6 +335,7 @@ static clla_status run_inspect(const command_line *c, clla_error *error) {
         if (status == CLLA_OK) status = print_model(model, c->json, error);
         if (status == CLLA_OK && sized == CLLA_OK) (c->json ? print_session_json : print_session)(&size, sizes);
         if (status == CLLA_OK && c->json) printf("}\n");
+        if (status == CLLA_OK && sized != CLLA_BAD_ARGUMENT) status = sized;
     }
     clla_model_free(model);
     return status;

@@ -208,21 +208,34 @@ static clla_status make_slots(clla_model *m, clla_error *error) {
     return CLLA_OK;
 }
 
+static clla_status read_numbers(clla_model *m, clla_error *error) {
+    clla_status status = hyper_read(&m->header, m->arch, &m->hyper, error);
+    return status == CLLA_OK ? check_fused(m, error) : status;
+}
+
+/* What a refusal means: a failure, unless the vocabulary alone is wanted. */
+static clla_status refused(const clla_model *m, bool vocabulary_only, clla_error *error) {
+    return m->refusal && !vocabulary_only ? clla_fail(error, m->refusal, "%s", m->reason.text) : CLLA_OK;
+}
+
 clla_status model_configure(clla_model *m, bool vocabulary_only, clla_error *error) {
     gguf_string name;
     clla_status status = gguf_text(&m->header, "general.architecture", &name, error);
     if (status != CLLA_OK) return status;
     m->arch = arch_find(name);
-    if (!vocabulary_only && !m->arch)
-        return clla_fail(error, CLLA_UNSUPPORTED_ARCHITECTURE, "architecture \"%s\" is not supported",
-                         gguf_printable(name).text);
-    status = tokenizer_create(&m->header, &m->tokenizer, error);
-    if (status != CLLA_OK || !m->arch) return status;
-    status = hyper_read(&m->header, m->arch, &m->hyper, error);
-    if (status != CLLA_OK && vocabulary_only) m->hyper = (hyper){0}; /* such a file need not have the numbers */
+    if (!m->arch)
+        m->refusal = clla_fail(&m->reason, CLLA_UNSUPPORTED_ARCHITECTURE, "architecture \"%s\" is not supported",
+                               gguf_printable(name).text);
+    status = refused(m, vocabulary_only, error);
+    if (status == CLLA_OK) status = tokenizer_create(&m->header, &m->tokenizer, error);
+    if (status != CLLA_OK) return status;
+    if (!m->refusal) m->refusal = read_numbers(m, &m->reason);
+    if (m->refusal) m->hyper = (hyper){0};
     m->hyper.vocabulary = tokenizer_size(m->tokenizer);
+    if (m->refusal && m->header.tensor_count == 0)
+        m->refusal = clla_fail(&m->reason, CLLA_BAD_ARGUMENT, "the file holds a vocabulary only: it has no sessions");
     if (vocabulary_only) return CLLA_OK;
-    if (status == CLLA_OK) status = check_fused(m, error);
+    status = refused(m, vocabulary_only, error);
     return status == CLLA_OK ? make_slots(m, error) : status;
 }
 

@@ -67,10 +67,12 @@ struct clla_model {
     uint32_t part_count;
     uint64_t file_bytes;   /* of all tensors, as stored */
     uint64_t fingerprint;  /* of all bytes of the file, all parts in order (hash.h) */
+    clla_status refusal;   /* loaded for its vocabulary: why it can have no sessions, or CLLA_OK; hyper is 0 then */
+    clla_error reason;
 };
 
-/* The header is complete: read the numbers, list the slots (none when vocabulary_only), build the tokenizer. On failure
- * what was built is freed by model_close. */
+/* The header is complete: read the numbers, list the slots, build the tokenizer. When vocabulary_only there are no slots, and
+ * numbers that are wrong or missing are no failure but a refusal. On failure what was built is freed by model_close. */
 clla_status model_configure(clla_model *m, bool vocabulary_only, clla_error *error);
 
 /* The slot of a tensor, or NULL. Its home, taken from a (a measure too): values, or home and the parts of it. `type` is

@@ -15,8 +15,7 @@ _Static_assert((int)CLLA_KV_TEXT == (int)KV_SPEC_TEXT, "the public text holds a 
 static clla_status resolve(clla_session *s, const clla_model *m, const clla_session_options *options,
                            clla_error *error) {
     const clla_session_options none = {0}, *o = options ? options : &none;
-    if (m->hyper.layers == 0)
-        return clla_fail(error, CLLA_BAD_ARGUMENT, "the file holds a vocabulary only: it has no sessions");
+    if (m->refusal) return clla_fail(error, m->refusal, "%s", m->reason.text);
     clla_status status = kv_spec_parse(o->kv, &m->hyper.kv, &s->spec, error);
     if (status != CLLA_OK) return status;
     uint32_t own = m->hyper.context < DEFAULT_CONTEXT ? m->hyper.context : DEFAULT_CONTEXT;

@@ -109,6 +109,20 @@ for (const [where, program] of Object.entries(PROGRAMS)) {
     assert.match(page, /^ {2}8192 tokens: cache \d+ bytes \(15\.\d %\), scratch \d+ bytes$/m);
   });
 
+  test(`inspect tells why a model cannot run ${where}`, () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'clla-programs-'));
+    const file = path.join(folder, 'spoilt.gguf'), bytes = readFileSync(path.join(root, 'tests/vectors/clla/models/sinks.gguf'));
+    bytes.writeInt32LE(1, bytes.indexOf('attention.kv_owner') + 18 + 4 + 4 + 8);
+    writeFileSync(file, bytes);
+    for (const more of [[], ['--json'], ['--kv', 'clla']]) {
+      const { status, stdout, stderr } = start(program, ['inspect', file, ...more]);
+      assert.equal(status, 3);
+      assert.match(stderr, /^clla: BAD_FILE: .*layer 0 cannot read the latent of layer 1/);
+      if (more[0] !== '--kv') assert.match(stdout, /"architecture":"clla"/);
+    }
+    rmSync(folder, { recursive: true });
+  });
+
   test(`what goes wrong is one sentence and an exit status ${where}`, () => {
     /** @param {number} status @param {RegExp} sentence @param {string[]} args */
     const fails = (status, sentence, ...args) => {
@@ -150,8 +164,8 @@ test('a seed gives the same text natively and as Wasm', () => {
   assert.deepEqual(replies[2], replies[0]);
 });
 
-/** How each program goes on with a saved session. @param {Buffer | undefined} saved @param {string[]} args */
-function resumeEverywhere(saved, ...args) {
+/** How each program goes on with a saved session. @param {string} model @param {Buffer | undefined} saved @param {string[]} args */
+function resumeEverywhere(model, saved, ...args) {
   return Object.values(PROGRAMS).map((program) => {
     const folder = mkdtempSync(path.join(tmpdir(), 'clla-programs-'));
     const file = path.join(folder, 'session');
@@ -163,33 +177,40 @@ function resumeEverywhere(saved, ...args) {
   });
 }
 
-test('a session saved natively, as Wasm or in JavaScript goes on everywhere as it would have where it was saved', () => {
-  const draw = ['--temp', '1', '--seed', '5', '--kv', 'f32'];
-  const first = resumeEverywhere(undefined, '-p', 'Once upon a time', ...draw);
-  for (const { ids } of first) assert.deepEqual(ids, first[0].ids);
-  const second = first.flatMap(({ after }) => resumeEverywhere(after, '-p', ' The dog', ...draw));
-  assert.equal(second.length, 9);
-  const { ids: said } = startJson(PROGRAMS.natively, ['tokenize', model, '-p', ' The dog']);
-  for (const { ids, prompt_ids } of second) {
-    assert.deepEqual(ids, second[0].ids);
-    assert.deepEqual(prompt_ids, said, 'only what is new is evaluated');
-  }
-  assert.notDeepEqual(resumeEverywhere(undefined, '-p', ' The dog', ...draw)[0].ids, second[0].ids);
-  const folder = mkdtempSync(path.join(tmpdir(), 'clla-programs-'));
-  const file = path.join(folder, 'chat');
-  const chat = ['chat', model, '--variant', 'simd', '--threads', '1', '--kv', 'f32', '--resume', file, '--max-tokens', '12'];
-  assert.equal(start([process.execPath, path.join(root, 'js/cli.js')], [...chat, '-p', 'Once upon a time']).status, 0);
-  const saved = readFileSync(file);
-  rmSync(folder, { recursive: true });
-  const third = resumeEverywhere(saved, '-p', ' The dog');
-  for (const { ids, after } of third) {
-    assert.deepEqual(ids, third[0].ids);
-    assert.ok(after.includes('Once upon a time'), 'the messages of the chat are kept');
-  }
-});
+/** Each model with the cache that it is saved with: plain heads, and the latents of the model's own. @type {[string, string[]][]} */
+const SAVED = [
+  [model, ['--kv', 'f32']],
+  ['models/clla-4m-chat.gguf', []],
+];
+for (const [model, kv] of SAVED) {
+  test(`a session of ${model} saved natively, as Wasm or in JavaScript goes on everywhere as it would have where it was saved`, () => {
+    const draw = ['--temp', '1', '--seed', '5', ...kv];
+    const first = resumeEverywhere(model, undefined, '-p', 'Once upon a time', ...draw);
+    for (const { ids } of first) assert.deepEqual(ids, first[0].ids);
+    const second = first.flatMap(({ after }) => resumeEverywhere(model, after, '-p', ' The dog', ...draw));
+    assert.equal(second.length, 9);
+    const { ids: said } = startJson(PROGRAMS.natively, ['tokenize', model, '-p', ' The dog']);
+    for (const { ids, prompt_ids } of second) {
+      assert.deepEqual(ids, second[0].ids);
+      assert.deepEqual(prompt_ids, said, 'only what is new is evaluated');
+    }
+    assert.notDeepEqual(resumeEverywhere(model, undefined, '-p', ' The dog', ...draw)[0].ids, second[0].ids);
+    const folder = mkdtempSync(path.join(tmpdir(), 'clla-programs-'));
+    const file = path.join(folder, 'chat');
+    const chat = ['chat', model, '--variant', 'simd', '--threads', '1', ...kv, '--resume', file, '--max-tokens', '12'];
+    assert.equal(start([process.execPath, path.join(root, 'js/cli.js')], [...chat, '-p', 'Once upon a time']).status, 0);
+    const saved = readFileSync(file);
+    rmSync(folder, { recursive: true });
+    const third = resumeEverywhere(model, saved, '-p', ' The dog');
+    for (const { ids, after } of third) {
+      assert.deepEqual(ids, third[0].ids);
+      assert.ok(after.includes('Once upon a time'), 'the messages of the chat are kept');
+    }
+  });
+}
 
 test('a file that does not fit is refused by every program and stays as it is', () => {
-  const [{ after }] = resumeEverywhere(undefined, '-p', 'Once');
+  const [{ after }] = resumeEverywhere(model, undefined, '-p', 'Once');
   const damaged = Buffer.from(after);
   damaged[damaged.length >> 1] ^= 1;
   for (const program of Object.values(PROGRAMS)) {

@@ -23,6 +23,12 @@ const whole = (min) => (/** @type {string} */ text) => {
 };
 
 /** @param {string} text */
+function nonEmpty(text) {
+  if (text === '') throw new InvalidArgumentError('want a text that is not empty.');
+  return text;
+}
+
+/** @param {string} text */
 function readDepths(text) {
   return text.split(',').map((part) => whole(0)(part));
 }
@@ -52,6 +58,7 @@ export const MODEL_OPTIONS = [
     '--kv <spec>',
     'how the cache stores a token: f32, f16, q8, q4, clla (latents as the model was trained), or items such as ' +
       "bits=4,min,group=64,sinks=4; `inspect --kv` tells the bytes (default: the model's own)",
+    nonEmpty,
   ),
 ];
 

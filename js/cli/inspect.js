@@ -32,30 +32,33 @@ export async function tokenizeCommand(name, given, interrupts) {
 export async function inspectCommand(name, given, interrupts) {
   const { variant, context, kv } = loadOptions(given);
   await withModel((await findModel(name)).path, { variant, ...headerOnly }, interrupts, async (model) => {
-    const session = await sessionOf(model, { context, kv });
+    const { session, refusal } = await sessionOf(model, { context, kv });
     const lengths = session ? await lengthsOf(model, kv) : [];
     const text = given.json ? JSON.stringify(inspectJson(model.info, session, lengths)) : page(model.info, session, lengths);
     process.stdout.write(`${text}\n`);
+    if (refusal && model.info.parameters > 0) throw refusal;
   });
 }
 
 /**
- * What a context takes. A file that holds a vocabulary only has none, which matters only where one was asked for.
+ * What a context takes; or why there can be none: the file holds a vocabulary only, or a model that cannot run. The rest of
+ * the page is told even so, unless a context was asked for.
  * @param {Model} model
  * @param {{context?: number, kv?: string}} asked
+ * @returns {Promise<{session?: Session, refusal?: unknown}>}
  */
 async function sessionOf(model, asked) {
   const context = asked.context ?? Math.min(model.info.trainedContext, 4096);
   try {
     const size = await model.sessionBytes({ context: context || undefined, kv: asked.kv });
-    return { context, ...size };
-  } catch (error) {
-    if (asked.context !== undefined || asked.kv !== undefined) throw error;
-    return undefined;
+    return { session: { context, ...size } };
+  } catch (refusal) {
+    if (asked.context !== undefined || asked.kv !== undefined) throw refusal;
+    return { refusal };
   }
 }
 
-/** @typedef {Awaited<ReturnType<typeof sessionOf>>} Session */
+/** @typedef {import('../types.js').SessionSize & {context: number}} Session */
 
 /**
  * What sessions of several lengths take.
@@ -75,13 +78,14 @@ function lengthsOf(model, kv) {
  */
 const percent = ({ plainBytesPerToken }, bytesPerToken) => (100 * bytesPerToken) / plainBytesPerToken;
 
-/** @param {NonNullable<Session>} session @param {Lengths} lengths */
+/** @param {Session} session @param {Lengths} lengths */
 function sizesJson(session, lengths) {
   const { codes, scales, ropeKeys, residual } = session.components;
   return {
     session: {
       context: session.context,
       kv: session.kv,
+      threads: headerOnly.threads,
       cache_bytes: session.cacheBytes,
       scratch_bytes: session.scratchBytes,
       bytes_per_token: session.bytesPerToken,
@@ -97,7 +101,7 @@ function sizesJson(session, lengths) {
   };
 }
 
-/** @param {ModelInfo} info @param {Session} session @param {Lengths} lengths */
+/** @param {ModelInfo} info @param {Session | undefined} session @param {Lengths} lengths */
 function inspectJson(info, session, lengths) {
   return {
     model: {
@@ -125,7 +129,7 @@ function inspectJson(info, session, lengths) {
   };
 }
 
-/** @param {ModelInfo} info @param {Session} session @param {Lengths} lengths */
+/** @param {ModelInfo} info @param {Session | undefined} session @param {Lengths} lengths */
 function page(info, session, lengths) {
   const { bold } = colours(process.stdout);
   const tokenizer = [info.tokenizer.kind, info.tokenizer.pre].filter(Boolean);
@@ -146,17 +150,24 @@ function page(info, session, lengths) {
 const row = (name, value) => `  ${colours(process.stdout).dim(name.padEnd(16))}${value}`;
 
 /** @param {ModelInfo} info */
-function weightRows(info) {
+function shapeRows(info) {
   const window = info.window > 0 ? `, some layers see ${formatCount(info.window)}` : '';
+  return [
+    row('layers', `${formatCount(info.layers)}, width ${formatCount(info.width)}, inside ${formatCount(info.feedForward)}`),
+    ...attentionRows(info),
+    row('context', `${formatCount(info.trainedContext)} tokens${window}`),
+  ];
+}
+
+/** @param {ModelInfo} info */
+function weightRows(info) {
   const types = Object.entries(info.types).map(
     ([type, { tensors, bytes }]) => `${type.padEnd(8)}${formatCount(tensors).padStart(5)} tensors  ${formatBytes(bytes)}`,
   );
   return [
     row('parameters', formatCount(info.parameters)),
     ...types.map((line, i) => row(i === 0 ? 'tensors' : '', line)),
-    row('layers', `${formatCount(info.layers)}, width ${formatCount(info.width)}, inside ${formatCount(info.feedForward)}`),
-    ...attentionRows(info),
-    row('context', `${formatCount(info.trainedContext)} tokens${window}`),
+    ...(info.layers > 0 ? shapeRows(info) : []),
   ];
 }
 
@@ -174,7 +185,7 @@ function attentionRows({ heads, keyDim, kvHeads, latent }) {
 /** @param {number} value in percent */
 const formatPercent = (value) => `${Number(value.toPrecision(3))} %`;
 
-/** @param {ModelInfo} info @param {NonNullable<Session>} session */
+/** @param {ModelInfo} info @param {Session} session */
 function sessionRows({ layers }, session) {
   const { codes, scales, ropeKeys, residual } = session.components;
   const { bytesPerToken, storingLayers } = session;
@@ -188,7 +199,7 @@ function sessionRows({ layers }, session) {
     row('a layer', `${formatCount(bytesPerToken / storingLayers)} bytes; ${storingLayers} of ${layers} layers store`),
     ...(residual > 0 ? [row('first tokens', `${formatBytes(residual)} more, once, to keep them in 16 bits`)] : []),
     row('in all', `${formatBytes(session.cacheBytes)} (${formatCount(session.cacheBytes)} bytes)`),
-    row('working memory', formatBytes(session.scratchBytes)),
+    row('working memory', `${formatBytes(session.scratchBytes)} with one thread`),
   ];
 }
 

@@ -3,8 +3,8 @@
     python data.py TEXTS OUT --vocab 4096
 
 writes OUT/tokenizer.json (byte-level BPE), OUT/<source>.<train|held>.bin (uint16 tokens; every document ends with
-<|endoftext|>), OUT/sources.json and OUT/attribution.tsv (whom the picture books are by), and prints the mix. Documents
-are held out whole: a story, a dialogue, a book.
+<|endoftext|>), OUT/<source>.held.txt (for check.py), OUT/sources.json and OUT/attribution.tsv (whom the picture books are
+by), and prints the mix. Documents are held out whole: a story, a dialogue, a book.
 
 Rows for training come from Rows: any row is a function of (seed, number of the row), whatever the model and however
 often the run was stopped. Some rows are recall tasks, made on the fly:
@@ -18,6 +18,7 @@ import json
 import os
 import re
 import zlib
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -124,6 +125,8 @@ def build(folder, out, vocab):
         for part, documents in parts.items():
             ids = [i for e in tokenizer.encode_batch(documents) for i in e.ids + [0]]
             np.array(ids, np.uint16).tofile(f'{out}/{name}.{part}.bin')
+            if part == 'held':
+                Path(f'{out}/{name}.held.txt').write_text('\n\n'.join(documents), encoding='utf8')
             table[name][part] = {'documents': len(documents), 'tokens': len(ids), 'bytes': sum(len(d.encode()) for d in documents)}
         t = table[name]['train']
         print(f"{name:15} share {SHARES[name]:.2f}  {t['documents']:6} documents {t['tokens']:9} tokens "

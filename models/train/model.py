@@ -299,15 +299,19 @@ def match_ffn(c, count, step=8):
 
 
 def cache_bytes(c):
-    """Bytes of cache a token, all layers, scales and rope key counted; plain heads in fp16."""
+    """Bytes of cache a token, all layers, scales and rope key counted, as the engine counts them; plain heads in fp16."""
     if not c.rank:
         return 2 * 2 * c.kv_heads * HEAD * c.layers
-    latent = stored_bytes(c.rank, c.latent_bits, c.latent_group, c.latent_symmetric)
-    return (latent + stored_bytes(c.rope, c.rope_bits, 32)) * len({c.owner(layer) for layer in range(c.layers)})
+    latent = stored_bytes(c.rank, c.latent_bits, c.latent_symmetric)
+    return (latent + stored_bytes(c.rope, c.rope_bits)) * len({c.owner(layer) for layer in range(c.layers)})
 
 
-def stored_bytes(channels, bits, group, symmetric=True):
+def stored_bytes(channels, bits, symmetric=True):
+    """Of a run of channels of one token (src/kv/bits.h): four tokens share eight bytes beside 16-bit numbers; codes lie in
+    blocks of 32, of which 8-bit ones leave out what they do not need, each with an fp16 scale, and perhaps a minimum."""
+    if channels == 0:
+        return 0
     if bits == 16:
-        return 2 * channels
-    fields = 2 if bits == 4 and not symmetric else 1                 # fp16 scale, and minimum
-    return channels * bits // 8 + 2 * fields * -(-channels // group)
+        return 2 * channels + 2
+    blocks, fields = -(-channels // 32), 2 if bits == 4 and not symmetric else 1
+    return (-(-channels // 4) * 4 if bits == 8 else 16 * blocks) + 2 * fields * blocks

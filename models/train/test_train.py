@@ -5,6 +5,7 @@ import sys
 import tempfile
 import unittest
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,9 @@ sys.path.insert(0, os.path.dirname(__file__))
 import data
 import model
 import train
+import twins
 
+VECTORS = Path(__file__).resolve().parents[2] / 'tests/vectors/clla'
 TINY = model.Config(vocab=1024, width=64, layers=4, heads=1, kv_heads=1, ffn=64, context=64, rank=32, nope=48, rope=16)
 
 
@@ -35,6 +38,23 @@ def plain_quantizer(x, bits, group, symmetric):
     return np.concatenate(out, -1)
 
 
+def unpacked(rows, bits, minimum):
+    """16-bit numbers, or blocks of 32 channels as GGUF's Q4_0, Q4_1 and Q8_0 keep them."""
+    if bits == 16:
+        return np.frombuffer(rows, np.float16).astype(np.float32)
+    size = (32 * bits // 8) + (4 if minimum else 2)
+    out = []
+    for block in np.frombuffer(rows, np.uint8).reshape(-1, size):
+        scale, *low = block[:4 if minimum else 2].view(np.float16).astype(np.float32)
+        codes = block[4 if minimum else 2:]
+        if bits == 8:
+            out.append(codes.view(np.int8).astype(np.float32) * scale)
+        else:
+            nibbles = np.concatenate((codes & 15, codes >> 4)).astype(np.float32)
+            out.append(nibbles * scale + low[0] if minimum else (nibbles - np.float32(8)) * scale)
+    return np.concatenate(out)
+
+
 class Quantizer(unittest.TestCase):
     def test_bit_for_bit(self):
         torch.manual_seed(0)
@@ -43,6 +63,17 @@ class Quantizer(unittest.TestCase):
         for bits, group, symmetric in ((4, 32, True), (4, 32, False), (4, 64, True), (8, 32, True)):
             want = torch.from_numpy(plain_quantizer(x.numpy(), bits, group, symmetric))
             self.assertTrue(torch.equal(model.rounded(x, bits, group, symmetric), want), (bits, group, symmetric))
+
+    def test_codes_are_those_that_the_engine_stores(self):
+        """tests/c/test_clla.c holds the engine against the same file, byte for byte."""
+        lines = (VECTORS / 'quantizer.txt').read_text().splitlines()
+        for head, floats, stored in zip(lines[::3], lines[1::3], lines[2::3]):
+            bits, group, minimum, channels = map(int, head.split())
+            x = np.array([int(f, 16) for f in floats.split()], np.uint32).view(np.float32)
+            self.assertEqual(len(x), channels)
+            got = model.quantized(torch.from_numpy(x.copy()), bits, group, not minimum)
+            want = torch.from_numpy(unpacked(bytes.fromhex(stored), bits, minimum)[:channels])
+            self.assertTrue(torch.equal(got, want), head)
 
     def test_a_last_group_may_be_shorter(self):
         x = torch.randn(8, 48)
@@ -82,6 +113,13 @@ class Attention(unittest.TestCase):
         c = model.preset('clla-int4', replace(TINY, rank=64))
         self.assertEqual(model.cache_bytes(c), 2 * (32 + 4 + 16 + 2))       # two owners: codes, scales, rope key, its scale
         self.assertEqual(model.cache_bytes(model.preset('mha', TINY)), 4 * 4 * 64)
+
+    def test_cache_bytes_are_the_engines(self):
+        for path in twins.HERE.glob('results/*/*.json'):
+            run = json.loads(path.read_text())
+            if 'engine' in run:
+                c = twins.kinds(twins.TABLES[path.parent.name])[run['name']]
+                self.assertEqual(model.cache_bytes(c), run['engine']['bytes_per_token'], path)
 
 
 class Recall(unittest.TestCase):

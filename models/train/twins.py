@@ -117,7 +117,7 @@ def summarize(a, name, seed, work, tokens):
         return False
     last = held[max(held)]
     result = {'name': name, 'seed': seed, 'parameters': parameters(c), 'ffn': c.ffn, 'tokens': max(held),
-              'gain': c.gain, 'cache_bytes': cache_bytes(c), 'loss': last['mean'],
+              'gain': c.gain, 'loss': last['mean'],
               'sources': {n: v['loss'] for n, v in last.items() if n != 'mean' and 'accuracy' not in v},
               'recall': {n: v for n, v in last.items() if n != 'mean' and 'accuracy' in v},
               'curve': [[t, h['mean'], h['copy']['accuracy'], h['look-up']['accuracy']] for t, h in sorted(held.items())],
@@ -181,7 +181,7 @@ def interval(values, digits=3):
 
 def print_table(a):
     found = results(a.table)
-    mha_bytes = cache_bytes(preset('mha', TABLES[a.table].shape))
+    cache = {name: cache_bytes(c) for name, c in kinds(TABLES[a.table]).items()}
     mha = {r['seed']: r['loss'] for r in found.get('mha', [])}
     print('| kind | seeds | parameters | FFN | cache B/token | % of MHA fp16 | loss | / MHA | copy, % | look-up, % |')
     print('|---|---|---|---|---|---|---|---|---|---|')
@@ -191,7 +191,7 @@ def print_table(a):
         ratio = interval([x / y for x, y in pairs]) if pairs and name != 'mha' else '1'
         recall = [interval([100 * r['recall'][t]['accuracy'] for r in runs], 1) for t in ('copy', 'look-up')]
         r = runs[0]
-        print(f"| {name} | {len(runs)} | {r['parameters']:,} | {r['ffn']} | {r['cache_bytes']} | {100 * r['cache_bytes'] / mha_bytes:.2f} | "
+        print(f"| {name} | {len(runs)} | {r['parameters']:,} | {r['ffn']} | {cache[name]} | {100 * cache[name] / cache['mha']:.2f} | "
               f"{interval(loss)} | {ratio} | {recall[0]} | {recall[1]} |")
 
 

@@ -189,10 +189,10 @@ static clla_status check_bits(const request *r, const kv_spec *s, const kv_model
     if (r->given & GROUP && s->bits >= KV_F16) return refuse(error, "groups share a scale: add bits=8 or bits=4");
     if (r->given & GROUP && r->group != m->group && s->bits == KV_MIXED)
         return refuse(error, "the model gives bits group by group: a group of another size needs bits=8 or bits=4");
-    if (s->group == 0 || s->group % KV_GROUP || (s->group > channels && s->group > KV_GROUP))
+    if (s->bits < KV_F16 && (s->group == 0 || s->group % KV_GROUP || (s->group > channels && s->group > KV_GROUP)))
         return clla_fail(error, CLLA_BAD_KV_SPEC, "cache specification: group=%u: want a multiple of %d, at most the %u channels",
                          s->group, KV_GROUP, channels);
-    if (s->width == KV_LATENT && has_codes(s) && s->bits < KV_F16 && m->rank % s->group)
+    if (s->width == KV_LATENT && s->bits < KV_F16 && m->rank % s->group)
         return clla_fail(error, CLLA_BAD_KV_SPEC, "cache specification: group=%u does not divide the latent's %u channels",
                          s->group, m->rank);
     if (r->given & SINKS && s->sinks && !has_codes(s))

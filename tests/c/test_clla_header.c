@@ -39,6 +39,7 @@ static void test_sizes(void) {
     REFUSED("key_length_mla", p.without = "attention.key_length_mla");
     REFUSED("value_length_mla", p.without = "attention.value_length_mla");
     REFUSED("latent's 0 channels", p.rank = 0);
+    REFUSED("latent's 36 channels", p.rank = 36);
     REFUSED("latent's 33 channels", p.rank = 33);
     REFUSED("too wide", p.rank = 4096);
     REFUSED("too wide", p.rank = UINT32_MAX / 32 * 32);
@@ -72,6 +73,9 @@ static void test_bits(void) {
     REFUSED("kv_latent_group is 0", p.group = 0);
     REFUSED("kv_latent_group is 48", p.group = 48, p.rank = 96);
     REFUSED("kv_latent_group is 64", p.group = 64, p.rank = 96);
+    REFUSED("kv_lora_rank is 37: want a multiple of 4", p.bits = 16, p.rank = 37);
+    REFUSED("kv_latent_group is 32", p.rank = 40);
+    REFUSED("kv_latent_group is 32", p.rank = 40, p.bits_items = 2, p.group_bits[0] = p.group_bits[1] = 16);
     REFUSED("kv_latent_group is 4294967264", p.group = UINT32_MAX / 32 * 32);
     REFUSED("kv_latent_bits: want 16, 8 or 4", p.bits = 5);
     REFUSED("kv_latent_bits: want 16, 8 or 4", p.bits = 0);
@@ -148,6 +152,10 @@ static void test_good(void) {
     RUNS("clla", p.rank = 256, p.group = 256, p.minimum = true);
     RUNS("clla", p.bits_items = 2, p.group_bits[0] = 16, p.group_bits[1] = 4);
     RUNS("clla", p.bits = 16, p.rope_bits = 16, p.sinks = 5);
+    RUNS("clla", p.bits = 16, p.rope_bits = 16, p.rank = 8);
+    RUNS("clla", p.bits = 16, p.rank = 40, p.group = 64);
+    RUNS("bits=16", p.bits = 16, p.rank = 36);
+    RUNS("width=heads,q8", p.bits = 16, p.rank = 8);
     RUNS("clla", p.sinks = 1024);
     RUNS("clla", p.type = TENSOR_Q8_0, p.key = 40, p.value = 16);
     RUNS("f32", p.q_rank = 3);

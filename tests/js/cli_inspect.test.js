@@ -55,6 +55,52 @@ test('inspect of latents: the layers that own one, their codes, scales, rope key
   assert.equal(plain.storing_layers, 4);
 });
 
+test('the bundled model: at most 2 % of multi-head attention in 16 bits, all counted', () => {
+  const report = cllaJson(['inspect', 'clla-4m-chat']);
+  assert.equal(report.kv, 'clla');
+  assert.deepEqual(report.model.latent, { rank: 64, rope_dim: 16, owner: [0, 0, 0, 3, 3, 3, 3, 3] });
+  assert.deepEqual(report.components, { codes: 2 * 32, scales: 2 * (4 + 2), rope_keys: 2 * 16, residual: 0 });
+  assert.equal(report.mha_fp16_bytes_per_token, 8 * 192 * 2 * 2);
+  assert.ok(report.percent <= 2 && report.percent === (100 * 108) / 6144, `${report.percent} %`);
+  for (const length of LENGTHS) assert.ok(report.cache_bytes[length] <= 0.02 * 6144 * Number(length), length);
+});
+
+/** A copy of the model with latents whose header is wrong at one place. @param {string} folder @param {(header: Buffer) => void} change */
+function spoilt(folder, change) {
+  const bytes = readFileSync(latents);
+  change(bytes);
+  const file = path.join(folder, 'spoilt.gguf');
+  writeFileSync(file, bytes);
+  return file;
+}
+
+test('a model that cannot run is described as far as it goes, and the reason is told', () =>
+  inFolder(async (folder) => {
+    const spoilers = /** @type {[RegExp, (header: Buffer) => void][]} */ ([
+      [/layer 0 cannot read the latent of layer 1/, (b) => b.writeInt32LE(1, b.indexOf('attention.kv_owner') + 18 + 4 + 4 + 8)],
+      [/kv_lora_rank is 30: want a multiple of 4|latent's 30 channels/, (b) => b.writeUInt32LE(30, b.indexOf('attention.kv_lora_rank') + 22 + 4)],
+      [/architecture "clxa" is not supported/, (b) => b.write('clxa', b.indexOf('general.architecture') + 20 + 4 + 8)],
+    ]);
+    for (const [reason, change] of spoilers) {
+      const file = spoilt(folder, change);
+      const page = clla(['inspect', file]);
+      assert.equal(page.status, 3, page.stderr);
+      assert.match(page.stderr, reason);
+      assert.match(page.stdout, /architecture +cl.a\n(.|\n)* tensors /);
+      assert.doesNotMatch(page.stdout, /layers|heads|Cache|latent/);
+      const json = clla(['inspect', file, '--json']);
+      assert.equal(json.status, 3);
+      assert.match(json.stderr, reason);
+      assert.ok(JSON.parse(json.stdout).model.parameters > 0);
+      for (const more of [['--kv', 'clla'], ['--ctx', '100']]) {
+        const asked = clla(['inspect', file, ...more]);
+        assert.deepEqual([asked.status, asked.stdout], [3, '']);
+        assert.match(asked.stderr, reason);
+      }
+      assert.match(clla(['complete', file, '-p', 'x']).stderr, reason);
+    }
+  }));
+
 test('session_bytes are what sessions take', async () => {
   for (const kv of ['f16', 'q4,sinks=4']) {
     const report = cllaJson(['inspect', tiny, '--kv', kv, '--variant', 'simd']);
@@ -80,6 +126,7 @@ test('the page tells the same in 80 columns', () => {
   assert.match(page, /architecture +llama\n/);
   assert.match(page, /Cache f16, 512 tokens\n +a token +512 bytes: codes 512\n +50 % of multi-head attention in 16 bits \(1,024 bytes\)\n/);
   assert.match(page, / 32,768 +16\.8 MB +16,777,216 +50 % +\S+ MB\n/);
+  assert.match(page, /working memory +\S+ [kM]B with one thread\n/);
   const other = clla(['inspect', latents, '--kv', 'min,sinks=9']).stdout;
   assert.match(other, /latent +32 channels, rope key of 8; 2 of 4 layers own one\n/);
   assert.match(other, /Cache min,sinks=9, 4,096 tokens\n +a token +60 bytes: codes 32, scales 12, rope keys 16\n/);
