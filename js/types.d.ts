@@ -446,7 +446,7 @@ export interface ModelInfo {
 export interface SessionSize {
   /** The cache specification in its short form. */
   kv: string;
-  /** All that grows with the context, and the sinks; all that does not. */
+  /** Keys and values, or latents, and the sinks; what the engine works in, for the model's number of threads. */
   cacheBytes: number;
   scratchBytes: number;
   /** Of the cache, over all layers; the sum of codes, scales and ropeKeys. */

@@ -1,11 +1,13 @@
 """Is the exported model the trained one?
 
-    python check.py RUN --data FOLDER --text FILE [--type f32] [--chunks 20] [--kv SPEC]
+    python check.py RUN --data FOLDER --text FILE [--type f32] [--chunks 20] [--kv SPEC] [--model FILE] [--write OUT.json]
 
-exports RUN, lets the engine (js/cli.js perplexity) score chunks of FILE, lets the framework score the same tokens, and
+exports RUN (or takes FILE for it), lets the engine (js/cli.js perplexity) score chunks of FILE, lets the framework score the same tokens, and
 prints both perplexities. Exit code 1 where they differ by more than 0.5 %, or where the tokens are not the same.
+--write keeps what the framework found, for a test of the engine alone.
 """
 import argparse
+import hashlib
 import json
 import math
 import subprocess
@@ -59,18 +61,25 @@ def main():
     p.add_argument('--chunks', type=int, default=20)
     p.add_argument('--kv', default='')
     p.add_argument('--checkpoint', default='last.pt')
+    p.add_argument('--model', help='the exported file')
+    p.add_argument('--write')
     a = p.parse_args()
     ours = framework(a.run, a.data, a.text, a.chunks, a.checkpoint)
     with tempfile.TemporaryDirectory() as folder:
-        path = f'{folder}/model.gguf'
-        export(a.run, a.data, path, a.type, checkpoint=a.checkpoint)
+        path = a.model or f'{folder}/model.gguf'
+        if not a.model:
+            export(a.run, a.data, path, a.type, checkpoint=a.checkpoint)
         theirs = engine(path, a.text, len(ours[0]) + 1, a.chunks, a.kv)
+        sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     if [len(chunk) for chunk in ours] != [len(chunk) for chunk in theirs['logprobs']]:
         sys.exit('the engine and the framework cut the text into different tokens')
     apart = max(abs(x - y) for a_chunk, b_chunk in zip(ours, theirs['logprobs']) for x, y in zip(a_chunk, b_chunk))
     want, got = perplexity(ours), theirs['ppl']
-    print(f'{a.type} {a.kv or "default"}: framework {want:.4f}, engine {got:.4f}, {100 * (got / want - 1):+.3f} %, '
+    print(f'{a.model or a.type} {a.kv or "default"}: framework {want:.4f}, engine {got:.4f}, {100 * (got / want - 1):+.3f} %, '
           f'{theirs["tokens"]} tokens, largest difference of a log-probability {apart:.5f}')
+    if a.write:
+        kept = {'sha256': sha256, 'context': len(ours[0]) + 1, 'chunks': len(ours), 'tokens': theirs['tokens'], 'perplexity': round(want, 4)}
+        Path(a.write).write_text(json.dumps(kept, indent=1) + '\n')
     if abs(got / want - 1) > 0.005:
         sys.exit(1)
 

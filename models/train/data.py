@@ -1,6 +1,6 @@
 """From a folder of texts to token files, and from these to batches.
 
-    python data.py TEXTS OUT --vocab 4096
+    python data.py TEXTS OUT --vocab 4096 [--tokenizer FILE] [--templates 40000]
 
 writes OUT/tokenizer.json (byte-level BPE), OUT/<source>.<train|held>.bin (uint16 tokens; every document ends with
 <|endoftext|>), OUT/<source>.held.txt (for check.py), OUT/sources.json and OUT/attribution.tsv (whom the picture books are
@@ -32,7 +32,7 @@ FREE = ('CC-BY', 'Public Domain')                # licences of picture books tha
 LEFT_OUT = {'alice.txt', 'willows.txt'}          # books that serve for evaluation
 
 # share of the text rows drawn from each source
-SHARES = {'tinystories': 0.20, 'storybooks': 0.08, 'children_books': 0.10, 'templates': 0.27, 'self_dialogue': 0.27, 'topical_chat': 0.08}
+SHARES = {'tinystories': 0.10, 'storybooks': 0.05, 'children_books': 0.20, 'templates': 0.30, 'self_dialogue': 0.27, 'topical_chat': 0.08}
 
 
 def held_out(document, percent):
@@ -81,8 +81,8 @@ def children_books(folder):
             yield os.path.basename(path), re.sub(r'\n{3,}', '\n\n', re.sub(r'[ \t]+', ' ', text)).strip()
 
 
-def gather(folder, seed=0):
-    """source -> {'train': documents, 'held': documents}"""
+def gather(folder, templates, seed=0):
+    """source -> {'train': documents, 'held': documents}; `templates`: dialogues written for training"""
     rng = np.random.default_rng(seed)
     def split(documents, percent=2.0, key=lambda d: d):
         return {'train': [d for d in documents if not held_out(key(d), percent)],
@@ -94,7 +94,7 @@ def gather(folder, seed=0):
         turns = dialogues.real(f'{folder}/dialogues/{name}.jsonl', rng)
         sources[name] = split([dialogues.chatml(t) for t in turns], 1.0)
     sources['templates'] = {}
-    for part, count in (('train', 16000), ('held', 200)):
+    for part, count in (('train', templates), ('held', 200)):
         short = [s for name in ('tinystories', 'storybooks') for s in sources[name][part] if len(s) < 1600]
         sources['templates'][part] = [dialogues.chatml(t) for t in dialogues.from_templates(rng, short, count)]
     return sources
@@ -111,11 +111,15 @@ def train_tokenizer(texts, vocab):
     return tokenizer
 
 
-def build(folder, out, vocab):
+def build(folder, out, vocab, known, templates):
+    """known: the file of a tokenizer that there is already, or None."""
     os.makedirs(out, exist_ok=True)
-    sources = gather(folder)
-    sample = (d[:20000] for parts in sources.values() for d in parts['train'][:8000])
-    tokenizer = train_tokenizer(sample, vocab)
+    sources = gather(folder, templates)
+    if known:
+        from tokenizers import Tokenizer
+        tokenizer = Tokenizer.from_file(known)
+    else:
+        tokenizer = train_tokenizer((d[:20000] for parts in sources.values() for d in parts['train'][:8000]), vocab)
     tokenizer.save(f'{out}/tokenizer.json')
     with open(f'{out}/attribution.tsv', 'w', encoding='utf8') as f:
         f.writelines(sorted(line + '\n' for _, line in story_books(folder)))
@@ -235,8 +239,10 @@ def main():
     p.add_argument('texts')
     p.add_argument('out')
     p.add_argument('--vocab', type=int, default=4096)
+    p.add_argument('--tokenizer', help='of an earlier folder, for a model that is to be trained on')
+    p.add_argument('--templates', type=int, default=40000, help='dialogues written from templates')
     a = p.parse_args()
-    build(a.texts, a.out, a.vocab)
+    build(a.texts, a.out, a.vocab, a.tokenizer, a.templates)
 
 
 if __name__ == '__main__':

@@ -10,6 +10,8 @@ import re
 
 NAMES = ('Anna Ben Clara David Ella Finn Grace Henry Ivy Jack Kate Leo Lily Max Mia Nora Oscar Paul Rosa Sam Sara Tim '
          'Tom Una Vera Will Zoe Maya Omar Ravi Lucy Emma Noah Adam Julia Peter Hana Ali Nina Mark').split()
+SYLLABLES = ('a ai al an ba bel bo ca da de di do el en fa fe ga gi ha han i il ja jo ka ki la le li lo lu ma mar mi mo na ne ni no o '
+             'or pa pe ra re ri ro ru sa se si so ta te ti to tu u va ve vi wa we xa ya yo za ze zi zo').split()
 ANIMALS = 'cat dog rabbit bird horse mouse fox bear duck frog hen cow pig goat lion fish elephant monkey turtle owl'.split()
 COLOURS = 'red blue green yellow black white brown pink purple orange'.split()
 FOODS = 'apples bread cheese soup rice cake pizza bananas carrots pasta honey berries pancakes ice cream'.split(' ')
@@ -58,6 +60,13 @@ def real(path, rng):
 
 def pick(rng, options):
     return options[int(rng.integers(len(options)))]
+
+
+def some_name(rng):
+    """One of NAMES, or, more often, one that nobody has: it can only be copied."""
+    if rng.random() < 0.4:
+        return pick(rng, NAMES)
+    return ''.join(pick(rng, SYLLABLES) for _ in range(int(rng.integers(2, 4)))).capitalize()
 
 
 def casual(rng, text):
@@ -118,7 +127,7 @@ def unknown(rng):
 
 
 def my_name(rng):
-    name, other = pick(rng, NAMES), pick(rng, ANIMALS)
+    name, other = some_name(rng), pick(rng, ANIMALS)
     say = pick(rng, ['My name is {}.', 'Hi, I am {}.', 'I am called {}.', 'Hello, my name is {}.', 'You can call me {}.']).format(name)
     between = [pair for f in rng.permutation(len(SMALL_TALK))[:int(rng.integers(3))] for pair in SMALL_TALK[f](rng)]
     ask = pick(rng, ['What is my name?', 'Do you remember my name?', 'Do you know my name?', 'Who am I?', "What's my name?"])
@@ -142,7 +151,7 @@ def hidden_things(rng):
     """A few facts in a row, then a question about one of them: look-up in plain words."""
     count = int(rng.integers(2, 5))
     things, places = ([options[i] for i in rng.permutation(len(options))[:count]] for options in (KEEPS, PLACES))
-    names = [NAMES[i] for i in rng.permutation(len(NAMES))[:count]]
+    names = [some_name(rng) for _ in range(count)]
     facts = ' '.join(f'{n} put the {t} in the {p}.' for n, t, p in zip(names, things, places))
     order = rng.permutation(count)
     pairs = [(facts + ' Where is the {}?'.format(things[order[0]]), 'The {} is in the {}.'.format(things[order[0]], places[order[0]]))]

@@ -6,6 +6,10 @@
  *   length  "all": every token is kept; sinks=N: the first N tokens stay at 16 bits
  *   bits    32, 16, or codes with a half-precision scale for each group of channels of a token: 8, 4, 4 with minimum
  *
+ * Codes of 4 bits lie in blocks of 32 channels, each with its scale: fewer channels take a whole block (a rope key of 16
+ * takes as much in 4 bits as in 8), and a larger group only makes neighbouring blocks share the value of their scales. Room
+ * for N sinks is set aside whatever the context; no figure "a token" counts it.
+ *
  * A string is items joined by "," or "+":
  *
  *   f32 f16 q8 q4          all of a row alike; with latents, q4 keeps the rope key in q8 (also "q8_0",

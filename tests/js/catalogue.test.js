@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { root, withModel } from './helpers.js';
+import { cllaJson, root, withModel } from './helpers.js';
 
 const folder = path.join(root, 'models');
 /** @type {Record<string, any>[]} */
@@ -56,5 +56,16 @@ test('a bundled model has its bytes, its hash and its licence', async () => {
       assert.equal(info.license?.toLowerCase(), m.licence.toLowerCase());
       assert.ok(Math.abs(info.parameters - m.parameters) < 1000, `${info.parameters} parameters`);
     }, path.join(folder, m.path));
+  }
+});
+
+test('the engine gives the text that the framework gave the bundled model the perplexity it had there', () => {
+  const kept = JSON.parse(readFileSync(path.join(root, 'tests/vectors/clla-4m-chat.json'), 'utf8')); // models/train/check.py
+  assert.equal(kept.sha256, models.find((m) => m.name === 'clla-4m-chat')?.sha256);
+  for (const variant of ['simd', 'auto']) {
+    const args = ['perplexity', 'clla-4m-chat', '--file', path.join(root, 'tests/vectors/wikitext2/head.txt'), '--variant', variant];
+    const report = cllaJson([...args, '--ctx', String(kept.context), '--chunks', String(kept.chunks)]);
+    assert.equal(report.tokens, kept.tokens);
+    assert.ok(Math.abs(report.ppl / kept.perplexity - 1) < 0.005, `${variant}: ${report.ppl}, not ${kept.perplexity}`);
   }
 });
