@@ -298,8 +298,8 @@ static void print_session_json(const clla_session_size *size, const clla_session
 }
 
 static void print_session(const clla_session_size *size, const clla_session_size sizes[LENGTHS]) {
-    printf("cache %s: %llu bytes (%.15g a token), scratch with one thread %llu bytes\n", size->kv, (unsigned long long)size->cache,
-           size->bytes_per_token, (unsigned long long)size->scratch);
+    printf("cache %s: %llu bytes (%.15g a token), scratch with one thread %llu bytes\n", size->kv,
+           (unsigned long long)size->cache, size->bytes_per_token, (unsigned long long)size->scratch);
     printf("a token: codes %.15g, scales %.15g, rope keys %.15g bytes, in %u layers: "
            "%.3g %% of multi-head attention in 16 bits\n",
            size->codes, size->scales, size->rope_keys, (unsigned)size->rows, percent_of_plain(size, size->bytes_per_token));
