@@ -11,7 +11,7 @@ import { CllaError } from './errors.js';
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true }); // a U+FEFF is text, too
-const PIECE_BYTES = 1 << 20; // the first size of the byte buffer: pieces of a file
+const PIECE_BYTES = 1 << 18; // the first size of the byte buffer: pieces of a file
 
 /**
  * The engine in an instance of the module, and the ways in and out of its memory.

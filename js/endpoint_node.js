@@ -32,9 +32,10 @@ export const hardwareThreads = () => Math.min(availableParallelism(), 8);
 
 const execArgv = /** @type {string[]} */ ([]); // flags of the caller's program (node -e ...) are not the workers'
 
-/** The thread that computes. */
+/** The thread that computes. What it keeps is in Wasm; its JavaScript makes little that is young. */
 export function startWorker() {
-  return workerEndpoint(new Worker(new URL('./workers/compute_node.js', import.meta.url), { execArgv }));
+  const resourceLimits = { maxYoungGenerationSizeMb: 2 };
+  return workerEndpoint(new Worker(new URL('./workers/compute_node.js', import.meta.url), { execArgv, resourceLimits }));
 }
 
 /** The thread that renders chat templates, with little memory: a template is a program from a file. */

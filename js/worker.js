@@ -157,15 +157,20 @@ function finishRestorer(restorer) {
   return { ...keepSession(session, made), length: engine.sessionLength(session), kv, note };
 }
 
-/** @param {Uint8Array} chunk @param {CallContext} call */
-async function feedChunk(chunk, call) {
-  for (let at = 0; at < chunk.length; ) {
+/** @param {Uint8Array} bytes */
+function feed(bytes) {
+  for (let at = 0; at < bytes.length; ) {
     const room = engine.loadBuffer();
-    const piece = chunk.subarray(at, at + room.length);
+    const piece = bytes.subarray(at, at + room.length);
     room.set(piece);
     engine.loadFeed(piece.length);
     at += piece.length;
   }
+}
+
+/** @param {Uint8Array} chunk @param {CallContext} call */
+async function feedChunk(chunk, call) {
+  feed(chunk);
   const progress = engine.loadProgress();
   call.emit(progress);
   await call.pause();
@@ -205,8 +210,7 @@ const computeHandlers = ({ readParts }) => ({
 
   /** @param {{bytes: Uint8Array}} params */
   [COMPUTE.FEED]({ bytes }) {
-    engine.loadBuffer().set(bytes);
-    engine.loadFeed(bytes.length);
+    feed(bytes);
     return engine.loadProgress();
   },
 

@@ -47,20 +47,27 @@ static void rope_own_layout(forward *f, const clla_model *m, arena *a) {
     }
 }
 
-static void latent_layout(forward *f, const hyper *h, bool absorbed, arena *a) {
-    uint32_t row = h->kv.rank + h->rope_dim;
+static void attention_block_layout(forward *f, const hyper *h, bool absorbed, arena *a) {
+    uint32_t chunk = f->chunk;
+    f->q = tensor_layout(chunk, h->heads * h->key_dim, a);
+    f->q_a = tensor_layout(chunk, h->q_rank, a);
+    if (absorbed) {
+        f->absorbed = tensor_layout(chunk, h->heads * (h->kv.rank + h->rope_dim), a);
+        f->gathered = tensor_layout(chunk, h->heads * h->kv.rank, a);
+    } else {
+        f->k = tensor_layout(chunk, h->kv_heads * h->key_dim, a);
+        f->v = tensor_layout(chunk, h->kv_heads * h->value_dim, a);
+    }
+    f->mixed = tensor_layout(chunk, h->heads * h->value_dim, a);
+}
+
+/* How latents were rounded in training: what a cache of heads expands. */
+static kv_format trained_format(const hyper *h) {
     kv_spec trained;
     kv_shape shape;
-    f->q_a = tensor_layout(f->chunk, h->q_rank, a);
-    f->latent = tensor_layout(absorbed ? f->chunk : f->chunk * h->layers, row, a);
-    if (absorbed) {
-        f->absorbed = tensor_layout(f->chunk, h->heads * row, a);
-        f->gathered = tensor_layout(f->chunk, h->heads * h->kv.rank, a);
-        return;
-    }
     kv_spec_parse(NULL, &h->kv, &trained, NULL);
     kv_shape_make(&shape, &trained, &h->kv, 1);
-    f->trained = shape.key;
+    return shape.key;
 }
 
 static uint32_t whole_blocks(uint32_t cols) { return (cols + COLUMN_BLOCK - 1) / COLUMN_BLOCK * COLUMN_BLOCK; }
@@ -75,7 +82,6 @@ static uint32_t widest_of(const hyper *h) {
 
 void forward_layout(forward *f, const clla_model *m, const kv_shape *shape, uint32_t chunk, uint32_t picks, arena *a) {
     const hyper *h = &m->hyper;
-    uint32_t q_cols = h->heads * h->key_dim, out_cols = h->heads * h->value_dim;
     *f = (forward){.model = m, .chunk = chunk, .picks = picks};
     ops_layout(&f->ops, m->threads, largest(chunk, picks), widest_of(h), a);
     attention_layout(&f->attention, shape, h->heads, threads_count(m->threads), a);
@@ -84,18 +90,18 @@ void forward_layout(forward *f, const clla_model *m, const kv_shape *shape, uint
     rope_own_layout(f, m, a);
     f->x = tensor_layout(chunk, h->width, a);
     f->h = tensor_layout(chunk, h->width, a);
-    f->q = tensor_layout(chunk, q_cols, a);
-    if (h->kv.rank) latent_layout(f, h, shape->latent, a);
-    if (!shape->latent) {
-        f->k = tensor_layout(chunk, h->kv_heads * h->key_dim, a);
-        f->v = tensor_layout(chunk, h->kv_heads * h->value_dim, a);
-    }
-    f->mixed = tensor_layout(chunk, out_cols, a);
+    if (h->kv.rank) f->latent = tensor_layout(shape->latent ? chunk : chunk * h->layers, h->kv.rank + h->rope_dim, a);
+    uint64_t block = a->used; /* the two blocks of a layer take turns in the same memory */
+    attention_block_layout(f, h, shape->latent, a);
+    uint64_t end = a->used;
+    a->used = block;
     f->gate = tensor_layout(chunk, h->ff_width, a);
     f->up = tensor_layout(chunk, h->ff_width, a);
+    if (a->used < end) a->used = end;
     f->picked = tensor_layout(picks, h->width, a);
     f->logits = tensor_layout(picks, h->vocabulary, a);
     if (!a->base) return;
+    if (h->kv.rank) f->trained = trained_format(h);
     rope_frequencies(&f->rope_global, h, h->rope_base, h->rope_scale, factors_for(m, shape->context));
     rope_frequencies(&f->rope_local, h, h->rope_base_local, h->rope_scale_local,
                      m->arch->window_pattern ? NULL : factors_for(m, shape->context));

@@ -32,7 +32,7 @@ typedef struct forward {
     tensor latent;      /* [chunk, rank + rope_dim]: what an owner stores; [layers * chunk, ..] for a cache of heads */
     tensor absorbed;    /* [chunk, heads * (rank + rope_dim)]: queries in the latent's coordinates */
     tensor gathered;    /* [chunk, heads * rank]: attention's output in them */
-    tensor gate, up;    /* [chunk, ff_width] */
+    tensor gate, up;    /* [chunk, ff_width]: in the memory of q to gathered, but for latent */
     kv_format trained;  /* how a latent was rounded in training: for a cache of heads */
     tensor picked, logits; /* [picks, width], [picks, vocabulary] */
 } forward;

@@ -125,7 +125,7 @@ test('the page tells the same in 80 columns', () => {
   const page = clla(['inspect', tiny]).stdout;
   assert.match(page, /architecture +llama\n/);
   assert.match(page, /Cache f16, 512 tokens\n +a token +512 bytes: codes 512\n +50 % of multi-head attention in 16 bits \(1,024 bytes\)\n/);
-  assert.match(page, / 32,768 +16\.8 MB +16,777,216 +50 % +\S+ MB\n/);
+  assert.match(page, / 32,768 +16\.8 MB +16,777,216 +50 % +\S+ [kM]B\n/);
   assert.match(page, /working memory +\S+ [kM]B with one thread\n/);
   const other = clla(['inspect', latents, '--kv', 'min,sinks=9']).stdout;
   assert.match(other, /latent +32 channels, rope key of 8; 2 of 4 layers own one\n/);
