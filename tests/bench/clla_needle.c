@@ -113,21 +113,31 @@ static double logprob_of(const cache *c, const ids *needle) {
     return sum;
 }
 
-static distance measure(cache *first, cache *second, const ids *book, const ids *needle, size_t total, size_t depth) {
-    ids with = prompt_of(book, needle, total, depth, true), without = prompt_of(book, needle, total, depth, false);
-    size_t values = (size_t)second->tail * second->width;
-    float *kept = malloc(values * sizeof *kept);
-    if (!kept) fail("no memory");
+/* The second cache's answer to the book without a needle. */
+typedef struct plain {
+    float *hidden;
+    double logprob;
+} plain;
+
+static plain without_needle(cache *c, const ids *book, const ids *needle, size_t total) {
+    ids text = prompt_of(book, needle, total, total, false);
+    evaluate(c, &text);
+    plain p = {room((size_t)c->tail * c->width, sizeof *p.hidden), logprob_of(c, needle)};
+    memcpy(p.hidden, c->hidden, (size_t)c->tail * c->width * sizeof *p.hidden);
+    free(text.data);
+    return p;
+}
+
+static distance measure(cache *first, cache *second, const plain *none, const ids *book, const ids *needle, size_t total,
+                        size_t depth) {
+    ids with = prompt_of(book, needle, total, depth, true);
     evaluate(first, &with), evaluate(second, &with);
     distance d = distance_of(first->hidden, second->hidden, second);
     double a = logprob_of(first, needle), b = logprob_of(second, needle);
-    memcpy(kept, second->hidden, values * sizeof *kept);
-    evaluate(second, &without);
-    distance none = distance_of(second->hidden, kept, second);
     printf("%6zu  %8.4f %8.4f  %10.3f %10.3f %9.4f  %8.4f %12.3f\n", depth, d.mean, d.most, a, b, fabs(a - b) / fabs(b),
-           none.mean, logprob_of(second, needle));
+           distance_of(none->hidden, second->hidden, second).mean, none->logprob);
     fflush(stdout);
-    free(kept), free(with.data), free(without.data);
+    free(with.data);
     return (distance){fabs(a - b) / fabs(b), d.most};
 }
 
@@ -144,12 +154,14 @@ int main(int count, char **arguments) {
     distance worst = {0, 0};
     printf("        hidden states off    log-probability of the needle     without it\n");
     printf(" depth      mean     most       first     second       off      mean       second\n");
+    plain none = without_needle(&second, &book, &needle, total);
     for (size_t i = depths; i-- > 0;) {
-        distance d = measure(&first, &second, &book, &needle, total, (total - 2 * needle.count) * (2 * i + 1) / (2 * depths));
+        size_t depth = (total - 2 * needle.count) * (2 * i + 1) / (2 * depths);
+        distance d = measure(&first, &second, &none, &book, &needle, total, depth);
         worst.mean = fmax(worst.mean, d.mean), worst.most = fmax(worst.most, d.most);
     }
     printf("worst: log-probability %.2f %% off, hidden states %.2f %% off\n", 100 * worst.mean, 100 * worst.most);
-    free(book.data), free(needle.data);
+    free(book.data), free(needle.data), free(none.hidden);
     close_cache(&first), close_cache(&second);
     clla_model_free(m);
     return 0;
