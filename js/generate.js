@@ -53,6 +53,9 @@ async function prefill(engine, session, ids, from, call) {
   return true;
 }
 
+/** Of 0 the likeliest token is left, as of any small part; the engine takes 0 for "not given". @param {number | undefined} p */
+const part = (p) => (p === undefined ? 0 : Math.max(p, 1e-30));
+
 /**
  * The numbers of clla_sampler_options, in its order.
  * @param {CheckedSampling} sampling
@@ -62,9 +65,9 @@ function samplerNumbers(sampling) {
   const numbers = [
     sampling.temperature ?? 0,
     sampling.topK ?? 0,
-    sampling.topP ?? 0,
+    part(sampling.topP),
     sampling.minP ?? 0,
-    sampling.typicalP ?? 0,
+    part(sampling.typicalP),
     sampling.repetitionPenalty ?? 0,
     sampling.frequencyPenalty ?? 0,
     sampling.presencePenalty ?? 0,

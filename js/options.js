@@ -83,7 +83,7 @@ const SAMPLING = {
   repetitionPenalty: number(0, 100),
   frequencyPenalty: number(-100, 100),
   presencePenalty: number(-100, 100),
-  penaltyWindow: integer(0, 2 ** 20),
+  penaltyWindow: integer(1, 2 ** 20),
   seed: integer(0, Number.MAX_SAFE_INTEGER),
   logitBias,
 };

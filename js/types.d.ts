@@ -61,8 +61,9 @@ export interface LoadOptions {
   signal?: AbortSignal;
   /** Tokens that a chat can hold. Default: what the model was trained for, at most 4096. */
   context?: number | 'auto';
-  /** Cache specification: "f32", "f16", "q8", "q4", "clla" (latents as the model was trained), or items such as
-   *  "bits=4,min,sinks=4" joined by commas; see src/kv/spec.h. Default: "clla" where the model has latents, else "f16". */
+  /** Cache specification: "f32", "f16", "q8", "q4", "clla" (latents as the model was trained), or items joined by
+   *  commas: "width=heads|latent", "depth=own|shared", "length=all", "bits=32|16|8|4", "rope=32|16|8|4", "sym" or "min",
+   *  "group=N", "sinks=N" (as "bits=4,min,sinks=4"). Default: "clla" where the model has latents, else "f16". */
   kv?: string;
   /** Default: one for each core, at most 8. */
   threads?: number | 'auto';
@@ -163,13 +164,16 @@ export const chats: {
 export interface Sampling {
   temperature?: number;
   topK?: number;
+  /** Only the likeliest that make up so much of the probability: 1 is all of them, 0 the likeliest one. */
   topP?: number;
   minP?: number;
+  /** The same with the most typical (arXiv 2202.00666). */
   typicalP?: number;
+  /** What logits of recent tokens are divided by: 1 changes nothing. */
   repetitionPenalty?: number;
   frequencyPenalty?: number;
   presencePenalty?: number;
-  /** Tokens that the penalties look back; default 64. */
+  /** Tokens that the penalties look back, at least 1; default 64. */
   penaltyWindow?: number;
   /** Same seed, same text, on every build. Default: random. */
   seed?: number;
@@ -468,7 +472,8 @@ export interface SessionSize {
 export interface Model {
   readonly info: ModelInfo;
   chat(options?: ChatOptions): Chat;
-  /** A chat that was saved with the same model, by any build of the engine. Its context and cache are the file's unless
+  /** A chat that was saved with the same model, by any build of the engine: bytes, a Blob, a stream, in Node a path or a file:
+   *  URL; names of models and http: URLs are not read here. Its context and cache are the file's unless
    *  load() was told others; `sampling` and `trim` take the place of what was saved. The file is refused as OTHER_MODEL,
    *  BAD_KV_SPEC, CONTEXT_FULL, UNSUPPORTED_VERSION (it is newer), TRUNCATED_FILE or BAD_FILE (it is damaged). */
   restore(file: ModelSource, options?: RestoreOptions): Promise<Chat>;

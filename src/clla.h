@@ -109,7 +109,7 @@ typedef struct clla_session_options {
 enum { CLLA_KV_TEXT = 96 }; /* room for a specification in its short form */
 
 typedef struct clla_session_size {
-    uint64_t cache;   /* codes, scales, masks, rope keys: all that grows with the context, and the sinks */
+    uint64_t cache;   /* codes, scales, rope keys: all that grows with the context, and the sinks */
     uint64_t scratch; /* activations, logits; the token list and attention's partial sums grow by some bytes a token */
     double bytes_per_token;          /* of the cache, over all layers; the sum of the next three */
     double codes, scales, rope_keys; /* numbers of keys and values or latents; scales and minima; numbers of rope keys */

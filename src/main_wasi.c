@@ -4,7 +4,7 @@
  *     clla tokenize MODEL (-p TEXT | --file F)   the ids of a text; reads the file's header only
  *     clla inspect  MODEL [--ctx N --kv SPEC]    what the model is and what contexts cost, by parts; header only
  *
- * With --json it prints the same objects as the command line in js/, and the exit status is the same: 0 done; 2 the
+ * With --json it prints objects like those of the command line in js/, and the exit status is the same: 0 done; 2 the
  * command line or an option is wrong; 3 a file cannot be read, is damaged or holds a model that is not supported; 4 it
  * does not fit, into the context or into memory. One sentence on stderr says why. Chats, templates, progress and
  * downloads are js/'s. */
@@ -502,7 +502,7 @@ static void print_completion(const completion *d) {
     print_ids("prompt_ids", d->prompt_ids, d->prompt_count);
     printf(",\"timings\":{\"load_ms\":%.1f,\"prompt_n\":%zu,\"prompt_per_second\":%.2f,\"decode_n\":%zu,"
            "\"decode_per_second\":%.2f,\"ttft_ms\":%.1f}}\n",
-           d->loaded - d->started, d->prompt_count, per_second(d->prompt_count, d->prefilled - d->loaded), d->count,
+           d->loaded - d->started, d->prompt_count, per_second(d->prompt_count, d->prefilled - d->loaded), timed,
            per_second(timed, d->ended - d->prefilled), d->prefilled - d->loaded);
 }
 

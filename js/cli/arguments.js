@@ -71,7 +71,7 @@ export const SAMPLING_OPTIONS = [
   option('--repeat-penalty <x>', 'divide the logits of recent tokens', readNumber),
   option('--frequency-penalty <x>', 'subtract for each recent use', readNumber),
   option('--presence-penalty <x>', 'subtract for any recent use', readNumber),
-  option('--penalty-window <n>', 'tokens that the penalties look back (default: 64)', whole(0)),
+  option('--penalty-window <n>', 'tokens that the penalties look back (default: 64)', whole(1)),
   option('--logit-bias <id=bias>', 'add to the logit of a token; may be repeated', readBias),
   option('--seed <n>', 'same seed, same text (default: random)', whole(0)),
 ];

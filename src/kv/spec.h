@@ -4,7 +4,8 @@
  *           arXiv 2405.04434; CLLA, arXiv 2410.15252), for models that have them
  *   depth   "own": every layer stores; "shared": owners store and other layers read theirs, as the model was trained
  *   length  "all": every token is kept; sinks=N: the first N tokens stay at 16 bits
- *   bits    32, 16, or codes with a half-precision scale for each group of channels of a token: 8, 4, 4 with minimum
+ *   bits    32, 16 (with latents, 4 bytes of scales a row), or codes with a half-precision scale for each group of channels
+ *           of a token: 8, 4, 4 with minimum
  *
  * Codes of 4 bits lie in blocks of 32 channels, each with its scale: fewer channels take a whole block (a rope key of 16
  * takes as much in 4 bits as in 8), and a larger group only makes neighbouring blocks share the value of their scales. Room

@@ -35,7 +35,7 @@ export function findNodes() {
   const candidates = [existsSync(installed) ? installed : '', process.execPath, 'node'].filter(Boolean);
   const modern = candidates.find((program) => majorOf(program) >= 22);
   if (!modern)
-    throw new Error('no Node >= 22 for the relaxed build: run scripts/setup.sh, or `npm install --prefix ~/.cache/clla/node24 node@24`');
+    throw new Error('no Node >= 22 for the relaxed build: run scripts/setup.sh test, or `npm install --prefix ~/.cache/clla/node24 node@24`');
   return { modern, old: candidates.find((program) => majorOf(program) > 0 && majorOf(program) < 22) };
 }
 

@@ -63,8 +63,10 @@ test('sampling options reach the sampler; a seed gives the same text in every va
   assert.equal(draw('--seed', '7', '--threads', '1', '--variant', 'simd'), seven);
   assert.notEqual(draw('--seed', '8'), seven);
   assert.notEqual(draw('--seed', '7', '--top-p', '0.1'), seven);
+  assert.equal(draw('--seed', '7', '--top-p', '0'), draw('--seed', '8', '--min-p', '1'), 'the likeliest alone');
   assert.notEqual(draw('--seed', '7', '--min-p', '0.9'), seven);
   assert.notEqual(draw('--seed', '7', '--typical-p', '0.1'), seven);
+  assert.equal(draw('--seed', '7', '--typical-p', '0'), draw('--seed', '8', '--typical-p', '0'), 'the most typical alone');
   assert.notEqual(draw('--seed', '7', '--repeat-penalty', '3'), seven);
   assert.notEqual(draw('--seed', '7', '--frequency-penalty', '3'), seven);
   assert.notEqual(draw('--seed', '7', '--presence-penalty', '3'), seven);
@@ -169,6 +171,7 @@ test('chat --system reaches the model', { skip: withoutSmollm }, () => {
 test('what is wrong with the command line is said, with exit code 2', () => {
   fails(2, /unknown command 'frobnicate'/, 'frobnicate');
   fails(2, /unknown option '--frob'/, 'complete', tiny, '-p', 'x', '--frob');
+  fails(2, /--penalty-window.*from 1 up/, 'complete', tiny, '-p', 'x', '--penalty-window', '0');
   fails(2, /missing required argument 'model'/, 'complete');
   fails(2, /too many arguments/, 'inspect', tiny, tiny);
   fails(2, /--ctx.*'12q'.*number/s, 'complete', tiny, '-p', 'x', '--ctx', '12q');
