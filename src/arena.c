@@ -35,9 +35,10 @@ void *memory_resize(void *block, size_t size) {
     uint8_t *fresh = aligned_alloc(PREFIX, whole);
     if (!fresh) return NULL;
     *(size_t *)(void *)fresh = size;
+    count_bytes(size, 0); /* for a moment there are both */
     if (old) memcpy(fresh + PREFIX, block, old_size < size ? old_size : size);
     free(old);
-    count_bytes(size, old_size);
+    count_bytes(0, old_size);
     return fresh + PREFIX;
 }
 

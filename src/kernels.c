@@ -50,8 +50,8 @@ size_t matrix_bytes(tensor_type type, uint32_t rows, uint32_t cols) {
     return ((size_t)rows + MATRIX_GROUP - 1) / MATRIX_GROUP * matrix_group_bytes(type, cols);
 }
 
-size_t columns_bytes(uint32_t n, uint32_t cols) {
-    size_t width = (size_t)n / TILE * TILE + (n % TILE == 0 ? 0 : tile_width(n, n / TILE * TILE));
+uint64_t columns_bytes(uint32_t n, uint32_t cols) {
+    uint64_t width = (uint64_t)n / TILE * TILE + (n % TILE == 0 ? 0 : tile_width(n, n / TILE * TILE));
     return width * blocks_of(cols) * tile_block_bytes(1);
 }
 

@@ -53,7 +53,8 @@ typedef struct columns {
     size_t stride;   /* floats from one column to the next in `values`; 0: cols */
 } columns;
 
-size_t columns_bytes(uint32_t n, uint32_t cols);
+/* In 64 bits, as a measure counts (arena.h). */
+uint64_t columns_bytes(uint32_t n, uint32_t cols);
 
 /* Quantize columns [begin, end) of c->values into c->packed (in any order, by any thread). cols need not be a multiple
  * of 32: the tail is padded with zeros. */

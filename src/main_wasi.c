@@ -352,7 +352,7 @@ typedef struct completion {
     int32_t *prompt_ids, *ids;
     size_t prompt_count, count, limit;
     char *text; /* the whole reply, for --json; else one piece */
-    size_t text_size;
+    size_t text_size, text_room;
     const char *finish_reason;
     double started, loaded, prefilled, ended; /* milliseconds */
 } completion;
@@ -439,17 +439,20 @@ static clla_status open_completion(completion *d, clla_error *error) {
 
 /* How many tokens there will be at most, and memory for them: the last one needs no room in the context. */
 static clla_status take_room(completion *d, clla_error *error) {
-    const size_t piece = clla_detokenize_room(d->model);
     d->limit = clla_session_context(d->session) - clla_session_length(d->session) + 1u;
     if (d->line->max_tokens >= 0 && d->line->max_tokens < (double)d->limit) d->limit = (size_t)d->line->max_tokens;
     d->ids = memory_resize(NULL, (d->limit + 1) * sizeof *d->ids);
-    d->text = memory_resize(NULL, d->line->json ? (d->limit + 1) * piece : piece);
-    if (d->ids == NULL || d->text == NULL) return no_memory("the reply", d->limit * (piece + sizeof *d->ids), error);
-    return CLLA_OK;
+    return d->ids != NULL ? CLLA_OK : no_memory("the reply", (d->limit + 1) * sizeof *d->ids, error);
 }
 
 /* Text that is complete with this token (-1: the end): kept for --json, else printed at once. */
-static void take_text(completion *d, clla_text_stream *stream, int32_t id) {
+static clla_status take_text(completion *d, clla_text_stream *stream, int32_t id, clla_error *error) {
+    const size_t needed = d->text_size + clla_detokenize_room(d->model);
+    if (needed > d->text_room) {
+        char *grown = memory_resize(d->text, 2 * needed);
+        if (grown == NULL) return no_memory("the reply", 2 * needed, error);
+        d->text = grown, d->text_room = 2 * needed;
+    }
     const size_t size = clla_detokenize(d->model, stream, id, false, d->text + d->text_size);
     if (d->line->json) {
         d->text_size += size;
@@ -457,6 +460,7 @@ static void take_text(completion *d, clla_text_stream *stream, int32_t id) {
         fwrite(d->text, 1, size, stdout);
         fflush(stdout);
     }
+    return CLLA_OK;
 }
 
 static clla_status generate(completion *d, clla_error *error) {
@@ -470,20 +474,22 @@ static clla_status generate(completion *d, clla_error *error) {
     d->finish_reason = "length";
     while (d->count < d->limit) {
         const int32_t id = clla_sample(d->sampler, logits);
+        if (id < 0) return clla_fail(error, CLLA_BAD_FILE, "no token may follow: the model's logits are no numbers");
         if (clla_token_ends(d->model, id) && !d->line->ignore_eos) {
             d->finish_reason = "stop";
             break;
         }
         d->ids[d->count++] = id;
-        take_text(d, &stream, id);
+        status = take_text(d, &stream, id, error);
+        if (status != CLLA_OK) return status;
         clla_sampler_accept(d->sampler, id);
         if (d->count == d->limit) break;
         status = clla_session_eval(d->session, &id, 1, &logits, error);
         if (status != CLLA_OK) return status;
     }
-    take_text(d, &stream, -1);
+    status = take_text(d, &stream, -1, error);
     d->ended = platform_milliseconds();
-    if (!d->line->resume) return CLLA_OK;
+    if (status != CLLA_OK || !d->line->resume) return status;
     const bool open = d->count > 0 && d->count == d->limit; /* the last token is not in the session yet */
     if (open && clla_session_length(d->session) < clla_session_context(d->session))
         status = clla_session_eval(d->session, &d->ids[d->count - 1], 1, &logits, error);

@@ -146,7 +146,7 @@ static clla_sampler *lay_out(arena *a, const clla_sampler *plan) {
     clla_logit_bias *bias = arena_take(a, o->bias_count, sizeof *bias);
     int32_t *window = arena_take(a, o->penalty_window, sizeof *window);
     seen *tokens = arena_take(a, o->penalty_window, sizeof *tokens);
-    clla_logit_bias *changed = arena_take(a, o->bias_count + o->penalty_window, sizeof *changed);
+    clla_logit_bias *changed = arena_take(a, (uint64_t)o->bias_count + o->penalty_window, sizeof *changed);
     float *weights = arena_take(a, plan->capacity, sizeof *weights);
     candidate *candidates = arena_take(a, plan->capacity, sizeof *candidates);
     if (!a->base) return NULL;
@@ -177,9 +177,9 @@ clla_status clla_sampler_create(const clla_sampler_options *options, uint32_t vo
     plan.capacity = candidates_needed(options, vocabulary);
     arena memory = {0};
     lay_out(&memory, &plan);
-    size_t size = (size_t)memory.used;
+    uint64_t size = memory.used;
     if (!arena_open(&memory, size))
-        return clla_fail(error, CLLA_OUT_OF_MEMORY, "the sampler needs %zu bytes", size);
+        return clla_fail(error, CLLA_OUT_OF_MEMORY, "the sampler needs %llu bytes", (unsigned long long)size);
     clla_sampler *s = lay_out(&memory, &plan);
     s->memory = memory;
     s->options.bias_count = copy_bias(s->bias, options->bias, options->bias_count);

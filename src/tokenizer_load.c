@@ -455,9 +455,9 @@ clla_status tokenizer_create(const gguf *g, tokenizer **result, clla_error *erro
     uint32_t specials = count_specials(&plan);
     arena memory = {0};
     lay_out(&memory, &plan, specials);
-    size_t size = (size_t)memory.used;
+    uint64_t size = memory.used;
     if (!arena_open(&memory, size))
-        return clla_fail(error, CLLA_OUT_OF_MEMORY, "the tokenizer needs %zu bytes", size);
+        return clla_fail(error, CLLA_OUT_OF_MEMORY, "the tokenizer needs %llu bytes", (unsigned long long)size);
     tokenizer *t = lay_out(&memory, &plan, specials);
     t->memory = memory;
     status = fill(t, error);

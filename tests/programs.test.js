@@ -29,6 +29,17 @@ function start([program, ...before], args, cwd = root) {
   return { status, stdout, stderr };
 }
 
+/** The model with the gains of a norm so large that all that follows is no number. @param {string} file */
+function writeOverflowing(file) {
+  const bytes = readFileSync(path.join(root, model));
+  const name = 'blk.0.attn_norm.weight';
+  const info = bytes.indexOf(name) + name.length; // one dimension (u32, u64), the type (u32), the offset (u64)
+  const data = bytes.length - 1_313_280; // all tensors lie behind the header
+  const at = data + Number(bytes.readBigUInt64LE(info + 16));
+  for (let i = 0; i < 128; i++) bytes.writeFloatLE(3e38, at + 4 * i);
+  writeFileSync(file, bytes);
+}
+
 /** @param {string[]} program @param {string[]} args */
 function startJson(program, args) {
   const { status, stdout, stderr } = start(program, [...args, '--json']);
@@ -144,6 +155,21 @@ for (const [where, program] of Object.entries(PROGRAMS)) {
     fails(3, /^clla: BAD_FILE: /, 'complete', 'package.json', '-p', 'x');
     fails(2, /^clla: BAD_KV_SPEC: .*q9/, 'complete', model, '-p', 'x', '--kv', 'q9');
     fails(4, /^clla: CONTEXT_FULL: /, 'complete', model, '-p', 'Once upon a time there was', '--ctx', '4');
+  });
+
+  test(`a model whose logits are no numbers is a file that cannot be used ${where}`, () => {
+    const folder = mkdtempSync(path.join(tmpdir(), 'clla-'));
+    try {
+      const file = path.join(folder, 'overflows.gguf');
+      writeOverflowing(file);
+      for (const more of [[], ['--json']]) {
+        const { status, stderr } = start(program, ['complete', file, '-p', 'x', '--max-tokens', '1', ...more]);
+        assert.equal(status, 3, stderr);
+        assert.match(stderr, /no token may follow/);
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   test(`a split model is found part by part ${where}`, () => {

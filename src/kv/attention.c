@@ -47,7 +47,7 @@ typedef struct work {
 
 static size_t packed_bytes(const kv_shape *s, uint32_t count) {
     size_t bytes = 0;
-    for (uint32_t i = 0; i < s->key.count; i++) bytes += columns_bytes(count, s->key.runs[i].channels);
+    for (uint32_t i = 0; i < s->key.count; i++) bytes += (size_t)columns_bytes(count, s->key.runs[i].channels);
     return bytes;
 }
 

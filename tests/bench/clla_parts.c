@@ -39,7 +39,7 @@ static matrix rows_of(tensor_type type, uint32_t tokens, uint32_t cols) {
 }
 
 static columns queries_of(const float *q, uint32_t cols) {
-    columns c = {q, HEADS, cols, memory_resize(NULL, columns_bytes(HEADS, cols)), RANK + ROPE};
+    columns c = {q, HEADS, cols, memory_resize(NULL, (size_t)columns_bytes(HEADS, cols)), RANK + ROPE};
     columns_pack(&c, 0, HEADS);
     return c;
 }

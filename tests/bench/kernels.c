@@ -49,7 +49,7 @@ static void bench(const tensor_type_info *info, tensor_type type) {
     uint8_t *file = memory_resize(NULL, MATRIX_GROUP * row_bytes);
     float *x = memory_resize(NULL, sizeof(float) * COLS * TOKENS);
     float *y = memory_resize(NULL, sizeof(float) * rows * TOKENS);
-    columns c = {x, TOKENS, COLS, memory_resize(NULL, columns_bytes(TOKENS, COLS)), 0};
+    columns c = {x, TOKENS, COLS, memory_resize(NULL, (size_t)columns_bytes(TOKENS, COLS)), 0};
     for (size_t i = 0; i < MATRIX_GROUP * row_bytes; i++) /* any bits do that make no subnormal or infinite floats */
         file[i] = info->block == 1 ? 0x3c : (uint8_t)(0x21 + i % 19);
     for (uint32_t i = 0; i < COLS * TOKENS; i++) x[i] = (float)(i % 61) * 0.1f - 3.0f;

@@ -31,6 +31,9 @@ static void test_measure(void) {
     arena_close(&a);
     arena_close(&a);
     CHECK(memory_in_use() == before && !a.base, "given back");
+    uint8_t *small = memory_resize(NULL, 1 << 20), *large = memory_resize(small, 3 << 20);
+    CHECK(memory_in_use() == before + (3 << 20) && memory_peak() >= before + (4 << 20), "both count while one is copied");
+    memory_resize(large, 0);
 }
 
 static void test_overflow(void) {

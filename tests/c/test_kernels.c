@@ -69,7 +69,7 @@ static void product_open(product *p, tensor_type type, uint32_t rows, uint32_t c
         uint32_t left = rows - g * MATRIX_GROUP;
         matrix_pack(&p->m, g, left < MATRIX_GROUP ? left : MATRIX_GROUP, p->file + g * MATRIX_GROUP * p->row_bytes);
     }
-    p->c = (columns){p->x, n, cols, take(columns_bytes(n, cols)), 0};
+    p->c = (columns){p->x, n, cols, take((size_t)columns_bytes(n, cols)), 0};
     columns_pack(&p->c, 0, n);
 }
 
@@ -206,7 +206,7 @@ static void test_short_blocks(void) {
             product_multiply(&p);
             size_t bytes = matrix_bytes(TENSOR_Q8_0, p.rows, cols);
             matrix m = {TENSOR_Q8_0, p.rows, cols, take(bytes + MATRIX_SLACK)};
-            columns c = {p.x, n, cols, take(columns_bytes(n, cols)), whole};
+            columns c = {p.x, n, cols, take((size_t)columns_bytes(n, cols)), whole};
             float *y = take(n * (p.rows + 1) * sizeof *y);
             CHECK(bytes == (size_t)groups_of(&p) * MATRIX_GROUP * ((cols + 3) / 4 * 4 + 2 * whole / COLUMN_BLOCK), "%zu bytes", bytes);
             memset(m.data, 0, bytes);
@@ -285,7 +285,7 @@ static void test_five(void) {
             product_open(&p, cached[t], ROWS_MAX, 160, n, 0);
             product_multiply(&p);
             float *y = take((p.rows + 1) * sizeof *y);
-            columns c = {NULL, 1, p.cols, take(columns_bytes(1, p.cols)), 0};
+            columns c = {NULL, 1, p.cols, take((size_t)columns_bytes(1, p.cols)), 0};
             for (uint32_t i = 0; i < n; i++) {
                 c.values = p.x + (size_t)i * p.cols;
                 columns_pack(&c, 0, 1);
@@ -308,7 +308,7 @@ static void test_strides(void) {
             size_t stride = p.cols + 48;
             float *apart = take(n * stride * sizeof *apart), *y = take(n * (p.rows + 1) * sizeof *y);
             for (uint32_t i = 0; i < n; i++) memcpy(apart + i * stride, p.x + (size_t)i * p.cols, p.cols * sizeof *apart);
-            columns c = {apart, n, p.cols, take(columns_bytes(n, p.cols)), stride};
+            columns c = {apart, n, p.cols, take((size_t)columns_bytes(n, p.cols)), stride};
             columns_pack(&c, 0, n);
             matrix_multiply(&p.m, &c, 0, groups_of(&p), y, p.rows + 1);
             for (uint32_t i = 0; i < n; i++)
@@ -329,7 +329,7 @@ static void test_batches(void) {
         product_multiply(&p);
         for (uint32_t i = 0; i < p.n; i++) {
             float alone[ROWS_MAX];
-            columns one = {p.x + (size_t)i * p.cols, 1, p.cols, take(columns_bytes(1, p.cols)), 0};
+            columns one = {p.x + (size_t)i * p.cols, 1, p.cols, take((size_t)columns_bytes(1, p.cols)), 0};
             columns_pack(&one, 0, 1);
             for (uint32_t g = groups_of(&p); g-- > 0;) matrix_multiply(&p.m, &one, g, g + 1, alone, p.rows);
             CHECK(memcmp(alone, p.y + i * (p.rows + 1), p.rows * sizeof(float)) == 0, "%s token %u", p.name,
@@ -345,12 +345,18 @@ static void test_packing_order(void) {
     product p;
     product_open(&p, TENSOR_Q4_1, 4, 96, 11, 0);
     uint8_t *whole = p.c.packed;
-    p.c.packed = take(columns_bytes(p.n, p.cols));
+    p.c.packed = take((size_t)columns_bytes(p.n, p.cols));
     columns_pack(&p.c, 7, 11);
     for (uint32_t i = 7; i-- > 0;) columns_pack(&p.c, i, i + 1);
-    CHECK(memcmp(whole, p.c.packed, columns_bytes(p.n, p.cols)) == 0, "the parts differ from the whole");
+    CHECK(memcmp(whole, p.c.packed, (size_t)columns_bytes(p.n, p.cols)) == 0, "the parts differ from the whole");
     memory_resize(whole, 0);
     product_close(&p);
+}
+
+/* A measure counts in 64 bits, also where addresses have 32. */
+static void test_packing_size(void) {
+    CHECK(columns_bytes(4096, 419456) == 4096 * columns_bytes(1, 419456), "%llu bytes", (unsigned long long)columns_bytes(4096, 419456));
+    CHECK(columns_bytes(4096, 419456) >> 30 > 0, "%llu bytes", (unsigned long long)columns_bytes(4096, 419456));
 }
 
 /* Halves that allow no common factor (above 64 beside subnormal ones) come back and multiply as well. */
@@ -405,6 +411,7 @@ int main(void) {
     RUN("activations may lie apart", test_strides);
     RUN("results do not depend on batch or split", test_batches);
     RUN("activations can be packed in any order", test_packing_order);
+    RUN("the size of packed activations is told beyond 4 GiB", test_packing_size);
     RUN("large and subnormal halves in one group", test_large_halves);
     RUN("packed weights are at most 4 % larger than the file's", test_sizes);
     RUN("scalar and SIMD128 agree bit for bit", test_checksum);

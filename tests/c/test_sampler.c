@@ -423,6 +423,14 @@ static void damaged_state_is_refused(void) {
 
 /* ---- refusals ------------------------------------------------------------------------------------------ */
 
+/* 20 bytes for each token of the window are 2^32 and a little: where addresses have 32 bits that must not become the little. */
+static void a_window_larger_than_memory_is_refused(void) {
+    clla_sampler_options options = {.penalty_window = 214748365};
+    clla_sampler *s = NULL;
+    CHECK(clla_sampler_create(&options, 5, &s, &error) == CLLA_OUT_OF_MEMORY && !s, "%s", error.text);
+    CHECK(strstr(error.text, "42949"), "%s", error.text);
+}
+
 static void options_out_of_range_are_refused_by_name(void) {
     clla_logit_bias outside = {5, 1}, negative = {-1, 1}, none = {0, (float)NAN};
     struct {
@@ -552,6 +560,8 @@ int main(void) {
     RUN("damaged state is refused and changes nothing", damaged_state_is_refused);
     RUN("options out of range are refused by name", options_out_of_range_are_refused_by_name);
     RUN("a failed allocation leaks nothing", a_failed_allocation_leaks_nothing);
+    if (SIZE_MAX > UINT32_MAX) SKIP("a window larger than memory is refused", "4 GiB are to be had where addresses have 64 bits");
+    else RUN("a window larger than memory is refused", a_window_larger_than_memory_is_refused);
     RUN("log-probabilities agree with double precision", logprobs_agree_with_double_precision);
     RUN("log-probabilities of odd logits", logprobs_of_odd_logits);
     return test_report();
