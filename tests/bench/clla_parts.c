@@ -77,9 +77,11 @@ static void bench(const char *name, cache *c, void (*part)(cache *, uint32_t)) {
 
 int main(int argc, char **argv) {
     uint32_t tokens = argc > 1 ? (uint32_t)atoi(argv[1]) / STRIP * STRIP : 4096;
+    if (tokens == 0) tokens = STRIP;
     static float q[HEADS * (RANK + ROPE)], scores[HEADS * STRIP], values[HEADS * RANK];
     for (size_t i = 0; i < sizeof q / sizeof *q; i++) q[i] = (float)(i % 17) * 0.1f;
-    cache c = {tokens, rows_of(TENSOR_Q4_0, tokens, RANK), rows_of(TENSOR_Q8_0, tokens, ROPE), queries_of(q, RANK), queries_of(q + RANK, ROPE), scores, values};
+    matrix latents = rows_of(TENSOR_Q4_0, tokens, RANK), rope = rows_of(TENSOR_Q8_0, tokens, ROPE);
+    cache c = {tokens, latents, rope, queries_of(q, RANK), queries_of(q + RANK, ROPE), scores, values};
     printf("%s, %u tokens, ns a token and layer\n", SIMD_NAME, (unsigned)tokens);
     bench("rope scores", &c, score_rope);
     bench("scores", &c, score_latents);
