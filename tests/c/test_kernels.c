@@ -355,8 +355,8 @@ static void test_packing_order(void) {
 
 /* A measure counts in 64 bits, also where addresses have 32. */
 static void test_packing_size(void) {
-    CHECK(columns_bytes(4096, 419456) == 4096 * columns_bytes(1, 419456), "%llu bytes", (unsigned long long)columns_bytes(4096, 419456));
-    CHECK(columns_bytes(4096, 419456) >> 30 > 0, "%llu bytes", (unsigned long long)columns_bytes(4096, 419456));
+    uint64_t bytes = columns_bytes(16384, 419456);
+    CHECK(bytes == 16384 * columns_bytes(1, 419456) && bytes > UINT32_MAX, "%llu bytes", (unsigned long long)bytes);
 }
 
 /* Halves that allow no common factor (above 64 beside subnormal ones) come back and multiply as well. */
