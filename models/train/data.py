@@ -100,11 +100,28 @@ def gather(folder, templates, seed=0):
     return sources
 
 
-def train_tokenizer(texts, vocab):
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    tokenizer = Tokenizer(models.BPE())
+def byte_level(model):
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def tokenizer_of_gguf(path):
+    """The tokenizer that export.py wrote into a model."""
+    import gguf
+    from tokenizers import models
+    fields = gguf.GGUFReader(path).fields
+    tokens, merges = (fields[f'tokenizer.ggml.{name}'].contents() for name in ('tokens', 'merges'))
+    tokenizer = byte_level(models.BPE({t: i for i, t in enumerate(tokens)}, [tuple(m.split(' ')) for m in merges]))
+    tokenizer.add_special_tokens(SPECIAL)
+    return tokenizer
+
+
+def train_tokenizer(texts, vocab):
+    from tokenizers import models, pre_tokenizers, trainers
+    tokenizer = byte_level(models.BPE())
     trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=SPECIAL, show_progress=False,
                                   initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()))
     tokenizer.train_from_iterator(texts, trainer)
@@ -117,7 +134,7 @@ def build(folder, out, vocab, known, templates):
     sources = gather(folder, templates)
     if known:
         from tokenizers import Tokenizer
-        tokenizer = Tokenizer.from_file(known)
+        tokenizer = tokenizer_of_gguf(known) if known.endswith('.gguf') else Tokenizer.from_file(known)
     else:
         tokenizer = train_tokenizer((d[:20000] for parts in sources.values() for d in parts['train'][:8000]), vocab)
     tokenizer.save(f'{out}/tokenizer.json')
@@ -239,7 +256,7 @@ def main():
     p.add_argument('texts')
     p.add_argument('out')
     p.add_argument('--vocab', type=int, default=4096)
-    p.add_argument('--tokenizer', help='of an earlier folder, for a model that is to be trained on')
+    p.add_argument('--tokenizer', help='of an earlier folder or a GGUF file, for a model that is to be trained on')
     p.add_argument('--templates', type=int, default=40000, help='dialogues written from templates')
     a = p.parse_args()
     build(a.texts, a.out, a.vocab, a.tokenizer, a.templates)

@@ -13,7 +13,7 @@ import gguf
 import numpy as np
 import torch
 
-from model import HEAD, load_config
+from model import HEAD, Model, load_config
 
 CHAT_TEMPLATE = ("{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
                  "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
@@ -40,6 +40,20 @@ def tensors(state, c):
             if part == 'attention.up_v':                 # [H d_v, r] -> [H, d_v, r]
                 value = value.reshape(c.heads, HEAD, c.rank)
             yield f'blk.{layer}.{NAMES[part]}.weight', np.ascontiguousarray(value)
+
+
+def state_of(path, c):
+    """What tensors() took apart: the parameters of a GGUF file of configuration c, in the precision that the file has."""
+    found = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in gguf.GGUFReader(path).tensors}
+    with torch.device('meta'):
+        wanted = {name: p.shape for name, p in Model(c).state_dict().items()}
+    state = {}
+    for (name, shape), (tensor, like) in zip(wanted.items(), tensors({n: torch.zeros(s) for n, s in wanted.items()}, c)):
+        value = found[tensor].reshape(like.shape).astype(np.float32)
+        if name.endswith('up_k.weight'):
+            value = value.swapaxes(1, 2)
+        state[name] = torch.from_numpy(value.reshape(shape).copy())
+    return state
 
 
 def add_tensor(writer, name, value, kind):

@@ -7,19 +7,20 @@ is that of AdamW's (0.2), hence the same learning rate serves both. Matrices of 
 import torch
 
 
-def orthogonal(m, steps=5):
-    """m [n, rows, cols], rows <= cols -> about U V' of each."""
-    x = m / (m.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+def orthogonal(m, precision, steps=5):
+    """m [n, rows, cols], rows <= cols -> about U V' of each; the iteration runs in `precision`."""
+    x = (m / (m.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(precision)
     for _ in range(steps):
         a = x @ x.mT
         b = torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315)
         x = torch.baddbmm(x, b, x, beta=3.4445)
-    return x
+    return x.float()
 
 
 class Muon(torch.optim.Optimizer):
-    def __init__(self, params, lr, momentum=0.95, weight_decay=0.1):
+    def __init__(self, params, lr, momentum=0.95, weight_decay=0.1, precision=torch.bfloat16):
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
+        self.precision = precision
 
     @torch.no_grad()
     def step(self):
@@ -40,7 +41,7 @@ class Muon(torch.optim.Optimizer):
             m = state['momentum'].lerp_(p.grad, 1 - group['momentum'])
             nesterov = p.grad.lerp(m, group['momentum'])
             wide.append(nesterov if p.shape[0] == rows else nesterov.T)
-        updates = orthogonal(torch.stack(wide)) * (0.2 * cols ** 0.5)
+        updates = orthogonal(torch.stack(wide), self.precision) * (0.2 * cols ** 0.5)
         for p, update in zip(params, updates):
             p.mul_(1 - group['lr'] * group['weight_decay'])
             p.sub_(update if p.shape[0] == rows else update.T, alpha=group['lr'])

@@ -12,6 +12,7 @@ import torch
 
 sys.path.insert(0, os.path.dirname(__file__))
 import data
+import export
 import model
 import train
 import twins
@@ -184,6 +185,25 @@ class Loop(unittest.TestCase):
         self.assertLess(next(e['lr'] for e in log if 'lr' in e), 0.001)         # of step 20: the rate had fallen
         moved = sum((after['model'][name] - before[name]).abs().sum().item() for name in before)
         self.assertGreater(moved, 1.0)
+
+    def test_a_run_starts_from_an_exported_file(self):
+        text = 'A cat sat on the mat. Was it a happy cat? It was: the mat was warm. ' * 20
+        tokenizer = data.train_tokenizer([text], 320)
+        tokenizer.save(f'{self.folder}/tokenizer.json')
+        before, file = self.train('before'), f'{self.folder}/before.gguf'
+        export.export(f'{self.folder}/before', self.folder, file, 'f32')
+        for name, value in export.state_of(file, model.preset('clla-int4', TINY)).items():
+            self.assertTrue(torch.equal(value, before['model'][name]), name)
+        after = self.train('after', '--start', file, '--seen', '2560', '--tokens', '2688', '--lr', '1e-9')
+        self.assertEqual((after['step'], after['tokens']), (21, 2688))
+        for name, value in after['model'].items():
+            self.assertTrue(torch.allclose(value, before['model'][name], atol=1e-6), name)
+        for line in (text, '<|im_start|>user\nIt was 3 o\u2019clock.<|im_end|>\n'):
+            self.assertEqual(data.tokenizer_of_gguf(file).encode(line).ids, tokenizer.encode(line).ids)
+
+    def test_the_rate_warms_up_where_the_run_began(self):
+        a = train.arguments(['', '--config', '', '--data', '', '--tokens', '40e6', '--seen', '10e6', '--warm-up', '1e6'])
+        self.assertEqual([train.learning_rate(a, t) for t in (10e6, 10.5e6, 11e6, 30e6, 35e6)], [0, 0.5, 1, 1, 0.5])
 
 
 if __name__ == '__main__':

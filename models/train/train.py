@@ -17,8 +17,11 @@ import time
 import torch
 
 from data import Rows, to_tensors
+from export import state_of
 from model import Model, load_config, parameters
 from muon import Muon
+
+PRECISIONS = {'bf16': torch.bfloat16, 'f32': torch.float32}
 
 
 def arguments(argv=None):
@@ -39,18 +42,21 @@ def arguments(argv=None):
     p.add_argument('--evaluate', type=float, default=1e6, help='tokens between evaluations')
     p.add_argument('--held-rows', type=int, default=16, help='rows a source and recall task in an evaluation')
     p.add_argument('--save-every', type=float, default=300, help='seconds')
+    p.add_argument('--start', help='a GGUF file of this configuration to go on from (export.py wrote it)')
+    p.add_argument('--seen', type=float, default=0.0, help='tokens that it was trained on; --tokens counts them too')
     p.add_argument('--resume', action='store_true')
     p.add_argument('--stop-after', type=float, default=math.inf, help='seconds; the state is saved')
     p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     p.add_argument('--threads', type=int, default=1)
+    p.add_argument('--precision', choices=('bf16', 'f32'), default='bf16', help='of the matrix products; weights are f32')
     p.add_argument('--no-compile', dest='compile', action='store_false')
     return p.parse_args(argv)
 
 
 def learning_rate(a, seen):
     """The factor of the learning rate after `seen` tokens."""
-    if seen < a.warm_up:
-        return seen / a.warm_up
+    if seen - a.seen < a.warm_up:
+        return (seen - a.seen) / a.warm_up
     if a.schedule == 'wsd':
         return min(1.0, (a.tokens - seen) / (a.decay * a.tokens))
     done = (seen - a.warm_up) / (a.tokens - a.warm_up)
@@ -64,13 +70,12 @@ def optimizers(model, a):
     rest = [{'params': [model.embedding.weight], 'weight_decay': 0.0}, {'params': gains, 'weight_decay': 0.0}]
     adam = dict(lr=a.lr, betas=(0.9, 0.95), fused=True)
     if a.optimizer == 'muon':
-        return [Muon(matrices, a.lr, weight_decay=a.weight_decay), torch.optim.AdamW(rest, **adam)]
+        return [Muon(matrices, a.lr, weight_decay=a.weight_decay, precision=PRECISIONS[a.precision]), torch.optim.AdamW(rest, **adam)]
     return [torch.optim.AdamW(rest + [{'params': matrices, 'weight_decay': a.weight_decay}], **adam)]
 
 
 def autocast(a):
-    kind = a.device.split(':')[0]
-    return torch.autocast(kind, torch.bfloat16, enabled=kind == 'cuda')
+    return torch.autocast(a.device.split(':')[0], torch.bfloat16, enabled=a.precision == 'bf16')
 
 
 @torch.no_grad()
@@ -106,10 +111,12 @@ def save(path, model, opts, step, seen, a):
 
 
 def restore(a, model, opts):
-    """Tokens seen; 0 where nothing is to be resumed."""
+    """Tokens seen: of last.pt, or where nothing is to be resumed, of the file to start from."""
     path = f'{a.out}/last.pt'
     if not (a.resume and os.path.exists(path)):
-        return 0
+        if a.start:
+            model.load_state_dict(state_of(a.start, model.c))
+        return int(a.seen)
     state = torch.load(path, map_location=a.device, weights_only=True)
     model.load_state_dict(state['model'])
     for o, s in zip(opts, state['optimizers']):
