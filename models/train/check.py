@@ -2,8 +2,10 @@
 
     python check.py RUN --data FOLDER --text FILE [--type f32] [--chunks 20] [--kv SPEC] [--model FILE] [--write OUT.json]
 
-exports RUN (or takes FILE for it), lets the engine (js/cli.js perplexity) score chunks of FILE, lets the framework score the same tokens, and
-prints both perplexities. Exit code 1 where they differ by more than 0.5 %, or where the tokens are not the same.
+exports RUN, lets the engine (js/cli.js perplexity) score chunks of FILE, lets the framework score the same tokens, and prints
+both perplexities. Exit code 1 where they differ by more than 0.5 %, or where the tokens are not the same. With --model the
+engine reads that file and the framework computes with its weights, so that what is compared is the arithmetic; the perplexity
+of the weights before they were quantized is printed beside it.
 --write keeps what the framework found, for a test of the engine alone.
 """
 import argparse
@@ -18,7 +20,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
-from export import export
+from export import export, state_of
 from model import Model, load_config
 
 CLI = Path(__file__).resolve().parents[2] / 'js' / 'cli.js'
@@ -31,11 +33,11 @@ def engine(model, text, context, chunks, kv):
 
 
 @torch.no_grad()
-def framework(run, data, text, chunks, checkpoint):
-    """Log-probabilities of tokens 1 .. context - 1 of each chunk."""
+def framework(run, data, text, chunks, state):
+    """Log-probabilities of tokens 1 .. context - 1 of each chunk, by the parameters of `state`."""
     c = load_config(f'{run}/config.json')
     model = Model(c).eval()
-    model.load_state_dict(torch.load(f'{run}/{checkpoint}', map_location='cpu', weights_only=True)['model'])
+    model.load_state_dict(state)
     ids = Tokenizer.from_file(f'{data}/tokenizer.json').encode(Path(text).read_text(encoding='utf8')).ids
     count = min(chunks, len(ids) // c.context)
     rows = torch.tensor(ids[:count * c.context]).view(count, c.context)
@@ -64,7 +66,11 @@ def main():
     p.add_argument('--model', help='the exported file')
     p.add_argument('--write')
     a = p.parse_args()
-    ours = framework(a.run, a.data, a.text, a.chunks, a.checkpoint)
+    trained = torch.load(f'{a.run}/{a.checkpoint}', map_location='cpu', weights_only=True)['model']
+    ours = framework(a.run, a.data, a.text, a.chunks, trained)
+    before = f', before quantizing {perplexity(ours):.4f}' if a.model else ''
+    if a.model:
+        ours = framework(a.run, a.data, a.text, a.chunks, state_of(a.model, load_config(f'{a.run}/config.json')))
     with tempfile.TemporaryDirectory() as folder:
         path = a.model or f'{folder}/model.gguf'
         if not a.model:
@@ -75,7 +81,7 @@ def main():
         sys.exit('the engine and the framework cut the text into different tokens')
     apart = max(abs(x - y) for a_chunk, b_chunk in zip(ours, theirs['logprobs']) for x, y in zip(a_chunk, b_chunk))
     want, got = perplexity(ours), theirs['ppl']
-    print(f'{a.model or a.type} {a.kv or "default"}: framework {want:.4f}, engine {got:.4f}, {100 * (got / want - 1):+.3f} %, '
+    print(f'{a.model or a.type} {a.kv or "default"}: framework {want:.4f}{before}, engine {got:.4f}, {100 * (got / want - 1):+.3f} %, '
           f'{theirs["tokens"]} tokens, largest difference of a log-probability {apart:.5f}')
     if a.write:
         kept = {'sha256': sha256, 'context': len(ours[0]) + 1, 'chunks': len(ours), 'tokens': theirs['tokens'], 'perplexity': round(want, 4)}
