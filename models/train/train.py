@@ -55,11 +55,12 @@ def arguments(argv=None):
 
 def learning_rate(a, seen):
     """The factor of the learning rate after `seen` tokens."""
-    if seen - a.seen < a.warm_up:
+    warm = a.seen + a.warm_up
+    if seen < warm:
         return (seen - a.seen) / a.warm_up
     if a.schedule == 'wsd':
         return min(1.0, (a.tokens - seen) / (a.decay * a.tokens))
-    done = (seen - a.warm_up) / (a.tokens - a.warm_up)
+    done = (seen - warm) / (a.tokens - warm)
     return 0.05 + 0.475 * (1 + math.cos(math.pi * done))
 
 
