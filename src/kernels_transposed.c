@@ -2,7 +2,7 @@
  * attention gives them, y is the weighted sum of their rows.
  *
  * Quantized rows, a block of 32 columns at a time. The rows' scales go into x, which is then rounded to 16 bits, in
- * units of max |x scale| / 32767 over STRIP rows. Codes are spread to 16 bits, those of two rows side by side for
+ * units of max |x| max |scale| / 32767 over STRIP rows. Codes are spread to 16 bits, those of two rows side by side for
  * four columns, so that one instruction multiplies and adds two rows and leaves four columns' sums in four lanes:
  *
  *     y[k] += unit * (sum_row x16[row] code[row, k] - offset * sum_row x16[row]) + sum_row x[row] minimum[row]
@@ -13,7 +13,11 @@
 
 #define TEMPLATE static inline __attribute__((always_inline))
 
-enum { STRIP = 64 /* rows */, ABREAST = 5 /* columns of x in one pass over the codes */ };
+enum {
+    STRIP = 64,  /* rows */
+    ABREAST = 5, /* columns of x in one pass over the codes */
+    AHEAD = 8,   /* blocks whose scales are read at once, since each waits for its largest */
+};
 
 /* Up to STRIP rows of a matrix, and columns of x that meet them. */
 typedef struct strip {
@@ -31,16 +35,27 @@ static inline uint32_t rows_of(const strip *s) { return s->groups * MATRIX_GROUP
 
 /* ---- x ------------------------------------------------------------------------------------------------------- */
 
-/* One block's x: each column's 16-bit numbers with their unit, offset * sum and sum of x times the minimum. */
-typedef struct weights {
-    int16_t x[ABREAST][STRIP];
-    float unit[ABREAST], minimum[ABREAST];
-    int32_t offset[ABREAST];
-} weights;
+/* Numbers in units of the largest among them, or of a part of it. It is 0 where all are next to nothing. Behind an odd number
+ * of groups stands one of zeros. */
+typedef struct relative {
+    float number[STRIP + MATRIX_GROUP], largest;
+} relative;
+
+/* to->number = from * factor / the largest there is; they may be the same place. */
+static void relative_make(relative *to, const float *from, uint32_t rows, float factor) {
+    f32x4 most = f4_zero();
+    for (uint32_t i = 0; i < rows; i += MATRIX_GROUP) most = f4_max(most, f4_abs(f4_load(from + i)));
+    float largest = f4_largest(most);
+    to->largest = largest > 0x1p-100f ? largest : 0.0f;
+    f32x4 inverse = f4_splat(to->largest > 0 ? factor / largest : 0.0f);
+    for (uint32_t i = 0; i < rows; i += MATRIX_GROUP) f4_store(to->number + i, f4_mul(f4_load(from + i), inverse));
+    f4_store(to->number + rows, f4_zero());
+}
 
 /* One block's scales and minima. */
 typedef struct scales {
-    float scale[STRIP], minimum[STRIP];
+    relative scale;
+    float minimum[STRIP];
 } scales;
 
 /* Four halves of each group, the first at `from`. */
@@ -52,42 +67,17 @@ static void halves_read(const strip *s, const uint8_t *from, float *to /* [STRIP
 
 static void scales_read(const strip *s, const format *f, uint32_t block, scales *to) {
     const uint8_t *from = s->group + code_bytes(f->form, s->w->cols) + block * scale_bytes(*f);
-    halves_read(s, from, to->scale);
+    halves_read(s, from, to->scale.number);
+    relative_make(&to->scale, to->scale.number, rows_of(s), 1.0f);
     if (f->minimum != MINIMUM_NONE) halves_read(s, from + 8, to->minimum);
 }
 
-/* x times scales, and the largest there is of each column: all columns at once, so that no maximum waits for the one
- * before. */
-TEMPLATE void columns_scale(const strip *s, const scales *block, int width, float (*scaled)[STRIP], float *largest) {
-    f32x4 most[ABREAST];
-    UNROLL for (int c = 0; c < width; c++) most[c] = f4_zero();
-    for (uint32_t i = 0; i < rows_of(s); i += MATRIX_GROUP) {
-        f32x4 scale = f4_load(block->scale + i);
-        UNROLL for (int c = 0; c < width; c++) {
-            f32x4 product = f4_mul(f4_load(s->x + (size_t)c * s->x_stride + i), scale);
-            f4_store(scaled[c] + i, product);
-            most[c] = f4_max(most[c], f4_abs(product));
-        }
-    }
-    UNROLL for (int c = 0; c < width; c++) largest[c] = f4_largest(most[c]);
-}
-
-/* The same in units of largest / 32767, with their sums. */
-TEMPLATE void columns_round(const strip *s, int width, float (*scaled)[STRIP], const float *largest, weights *w, int32_t *sums) {
-    i32x4 bias = i4_keep(ROUND_BIAS), sum[ABREAST];
-    f32x4 shift = f4_keep(ROUND_SHIFT), inverse[ABREAST];
-    UNROLL for (int c = 0; c < width; c++) {
-        inverse[c] = f4_splat(largest[c] > 0x1p-100f ? 32767.0f / largest[c] : 0.0f);
-        sum[c] = i4_splat(0);
-    }
-    for (uint32_t i = 0; i < rows_of(s); i += MATRIX_GROUP)
-        UNROLL for (int c = 0; c < width; c++) {
-            i32x4 number = i4_sub(i4_of_bits(f4_add(shift, f4_mul(f4_load(scaled[c] + i), inverse[c]))), bias);
-            i4_store_i16(w->x[c] + i, number);
-            sum[c] = i4_add(sum[c], number);
-        }
-    UNROLL for (int c = 0; c < width; c++) sums[c] = i4_sum(sum[c]);
-}
+/* One block's x: each column's 16-bit numbers with their unit, offset * sum and sum of x times the minimum. */
+typedef struct weights {
+    int16_t x[ABREAST][STRIP];
+    float unit[ABREAST], minimum[ABREAST];
+    int32_t offset[ABREAST];
+} weights;
 
 static float dot(const float *x, const float *y, uint32_t n) {
     f32x4 sum = f4_zero();
@@ -95,14 +85,23 @@ static float dot(const float *x, const float *y, uint32_t n) {
     return f4_sum(sum);
 }
 
-TEMPLATE void weights_make(const strip *s, const format *f, const scales *block, int width, weights *w) {
-    float scaled[ABREAST][STRIP], largest[ABREAST];
-    int32_t sums[ABREAST];
-    columns_scale(s, block, width, scaled, largest);
-    columns_round(s, width, scaled, largest, w, sums);
-    for (int c = 0; c < width; c++) {
-        w->unit[c] = largest[c] / 32767.0f;
-        w->offset[c] = (int32_t)((uint32_t)f->offset * (uint32_t)sums[c]);
+/* x: in units of the largest / 32767. */
+TEMPLATE void weights_make(const strip *s, const format *f, const relative *x, const scales *block, int width, weights *w) {
+    i32x4 bias = i4_keep(ROUND_BIAS), sum[ABREAST];
+    f32x4 shift = f4_keep(ROUND_SHIFT);
+    UNROLL for (int c = 0; c < width; c++) sum[c] = i4_splat(0);
+    for (uint32_t i = 0; i < rows_of(s); i += 2 * MATRIX_GROUP) {
+        f32x4 scale = f4_load(block->scale.number + i), next = f4_load(block->scale.number + i + MATRIX_GROUP);
+        UNROLL for (int c = 0; c < width; c++) {
+            i32x4 low = i4_sub(i4_of_bits(f4_madd(shift, f4_load(x[c].number + i), scale)), bias);
+            i32x4 high = i4_sub(i4_of_bits(f4_madd(shift, f4_load(x[c].number + i + MATRIX_GROUP), next)), bias);
+            i4_store_i16(w->x[c] + i, low, high);
+            sum[c] = i4_add(sum[c], i4_add(low, high));
+        }
+    }
+    UNROLL for (int c = 0; c < width; c++) {
+        w->unit[c] = x[c].largest * block->scale.largest / 32767.0f;
+        w->offset[c] = (int32_t)((uint32_t)f->offset * (uint32_t)i4_sum(sum[c]));
         w->minimum[c] = f->minimum == MINIMUM_NONE ? 0.0f : dot(s->x + (size_t)c * s->x_stride, block->minimum, rows_of(s));
     }
 }
@@ -140,9 +139,10 @@ TEMPLATE void add_step(const strip *s, code_form form, const uint8_t *codes, con
 }
 
 /* One block of W against `width` columns of x. */
-TEMPLATE void add_block(const strip *s, const format *f, code_form form, uint32_t block, const scales *of_block, int width) {
+TEMPLATE void add_block(const strip *s, const format *f, code_form form, uint32_t block, const relative *x,
+                        const scales *of_block, int width) {
     weights w;
-    weights_make(s, f, of_block, width, &w);
+    weights_make(s, f, x, of_block, width, &w);
     constants c = {{pair_keep(0), pair_keep(1)}, b16_of_bits(i4_keep(0x000f000f))};
     uint32_t left = s->w->cols - block * COLUMN_BLOCK;
     uint32_t steps = form == CODE_4 ? STEPS / 2 : left < COLUMN_BLOCK ? (left + 3) / 4 : STEPS;
@@ -152,15 +152,16 @@ TEMPLATE void add_block(const strip *s, const format *f, code_form form, uint32_
 }
 
 #define BLOCK_KERNEL(form, width)                                                                              \
-    static void add_##form##_##width(const strip *s, const format *f, uint32_t block, const scales *of_block) {  \
-        add_block(s, f, form, block, of_block, width);                                                        \
+    static void add_##form##_##width(const strip *s, const format *f, uint32_t block, const relative *x,       \
+                                     const scales *of_block) {                                                 \
+        add_block(s, f, form, block, x, of_block, width);                                                      \
     }
 #define BLOCK_KERNELS(form)                                                                                   \
     BLOCK_KERNEL(form, 1) BLOCK_KERNEL(form, 2) BLOCK_KERNEL(form, 3) BLOCK_KERNEL(form, 4) BLOCK_KERNEL(form, 5)
 BLOCK_KERNELS(CODE_4)
 BLOCK_KERNELS(CODE_8)
 
-typedef void block_kernel(const strip *s, const format *f, uint32_t block, const scales *of_block);
+typedef void block_kernel(const strip *s, const format *f, uint32_t block, const relative *x, const scales *of_block);
 static block_kernel *const nibble_kernels[ABREAST] = {add_CODE_4_1, add_CODE_4_2, add_CODE_4_3, add_CODE_4_4, add_CODE_4_5};
 static block_kernel *const byte_kernels[ABREAST] = {add_CODE_8_1, add_CODE_8_2, add_CODE_8_3, add_CODE_8_4, add_CODE_8_5};
 
@@ -170,17 +171,22 @@ static uint32_t pass_width(uint32_t n) {
     return (n + passes - 1) / passes;
 }
 
-static void add_codes(const strip *whole, const format *f, uint32_t n) {
+static void add_blocks(const strip *whole, const format *f, uint32_t n, uint32_t first, uint32_t count) {
     block_kernel *const *kernels = f->form == CODE_8 ? byte_kernels : nibble_kernels;
-    scales of_block;
-    for (uint32_t block = 0; block < blocks_of(whole->w->cols); block++) {
-        strip s = *whole;
-        scales_read(&s, f, block, &of_block);
-        for (uint32_t i = 0, width; i < n; i += width, s.x += width * s.x_stride, s.y += width * s.y_stride) {
-            width = pass_width(n - i);
-            kernels[width - 1](&s, f, block, &of_block);
-        }
+    strip s = *whole;
+    scales of_block[AHEAD];
+    relative x[ABREAST];
+    for (uint32_t b = 0; b < count; b++) scales_read(&s, f, first + b, &of_block[b]);
+    for (uint32_t i = 0, width; i < n; i += width, s.x += width * s.x_stride, s.y += width * s.y_stride) {
+        width = pass_width(n - i);
+        for (uint32_t c = 0; c < width; c++) relative_make(&x[c], s.x + c * s.x_stride, rows_of(&s), 32767.0f);
+        for (uint32_t b = 0; b < count; b++) kernels[width - 1](&s, f, first + b, x, &of_block[b]);
     }
+}
+
+static void add_codes(const strip *s, const format *f, uint32_t n) {
+    uint32_t blocks = blocks_of(s->w->cols);
+    for (uint32_t b = 0; b < blocks; b += AHEAD) add_blocks(s, f, n, b, blocks - b < AHEAD ? blocks - b : AHEAD);
 }
 
 /* ---- floats ---------------------------------------------------------------------------------------------------- */

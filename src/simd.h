@@ -66,8 +66,8 @@ static inline i32x4 i4_load_u16(const uint16_t *from) { return wasm_u32x4_load16
 static inline void i4_store_u16(uint16_t *to, i32x4 a) { /* lanes 0 .. 65535 */
     wasm_v128_store64_lane(to, wasm_u16x8_narrow_i32x4(a, a), 0);
 }
-static inline void i4_store_i16(int16_t *to, i32x4 a) { /* held in -32768 .. 32767 */
-    wasm_v128_store64_lane(to, wasm_i16x8_narrow_i32x4(a, a), 0);
+static inline void i4_store_i16(int16_t *to, i32x4 a, i32x4 b) { /* held in -32768 .. 32767 */
+    wasm_v128_store(to, wasm_i16x8_narrow_i32x4(a, b));
 }
 static inline i32x4 i4_splat(int32_t a) { return wasm_i32x4_splat(a); }
 static inline i32x4 i4_add(i32x4 a, i32x4 b) { return wasm_i32x4_add(a, b); }
@@ -188,8 +188,9 @@ static inline i32x4 i4_load_u16(const uint16_t *from) { return (i32x4){from[0], 
 static inline void i4_store_u16(uint16_t *to, i32x4 a) {
     for (int i = 0; i < 4; i++) to[i] = (uint16_t)a[i];
 }
-static inline void i4_store_i16(int16_t *to, i32x4 a) {
-    for (int i = 0; i < 4; i++) to[i] = (int16_t)(a[i] > INT16_MAX ? INT16_MAX : a[i] < INT16_MIN ? INT16_MIN : a[i]);
+static inline int16_t simd_hold_i16(int32_t a) { return (int16_t)(a > INT16_MAX ? INT16_MAX : a < INT16_MIN ? INT16_MIN : a); }
+static inline void i4_store_i16(int16_t *to, i32x4 a, i32x4 b) {
+    for (int i = 0; i < 4; i++) to[i] = simd_hold_i16(a[i]), to[i + 4] = simd_hold_i16(b[i]);
 }
 static inline i32x4 i4_splat(int32_t a) { return (i32x4){a, a, a, a}; }
 static inline i32x4 i4_add(i32x4 a, i32x4 b) { return (i32x4)((simd_u32x4)a + (simd_u32x4)b); }
