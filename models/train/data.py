@@ -208,13 +208,14 @@ def to_tensors(rows, device):
 
 
 class Rows:
-    """Rows of context + 1 tokens: `recall` of them recall tasks, the others text by the shares of the sources."""
+    """Rows of context + 1 tokens: `recall` of them recall tasks, the others text by the shares of the sources.
+    early: another share for the first rows, and for how many tokens."""
 
-    def __init__(self, folder, context, seed, recall):
+    def __init__(self, folder, context, seed, recall, early=(0.0, 0.0)):
         with open(f'{folder}/sources.json') as f:
             self.sources = json.load(f)
         self.names = list(self.sources)
-        self.context, self.seed, self.recall = context, seed, recall
+        self.context, self.seed, self.recall, self.early = context, seed, recall, early
         self.train = {n: np.fromfile(f'{folder}/{n}.train.bin', np.uint16) for n in self.names}
         self.held = {n: np.fromfile(f'{folder}/{n}.held.bin', np.uint16) for n in self.names}
         self.starts = {n: np.concatenate(([0], np.flatnonzero(t == 0) + 1)) for n, t in self.train.items()}
@@ -223,7 +224,7 @@ class Rows:
 
     def row(self, number):
         rng = np.random.default_rng((self.seed, number))
-        if rng.random() < self.recall:
+        if rng.random() < (self.early[0] if number * self.context < self.early[1] else self.recall):
             return recall_row(rng, self.context)
         name = self.names[int(rng.choice(len(self.names), p=self.shares))]
         tokens, starts, length = self.train[name], self.starts[name], self.context + 1

@@ -41,13 +41,13 @@ BRIEF = ('--batch', '8', '--warm-up', '0.1e6', '--recall', '0.7')
 TABLES = {
     'small': Table(SMALL, 5e6, BRIEF, 0.5, (('mha', 0.5), ('clla-int4', 1.0))),
     'deep': Table(replace(SMALL, layers=6), 5e6, BRIEF, 0.5, (('clla-int4', 1.0),)),
-    'full': Table(replace(SMALL, vocab=2048, layers=6, ffn=352, context=256), 20e6,
-                  ('--batch', '8', '--warm-up', '0.2e6', '--recall', '0.4'), 1.0, ()),
+    'full': Table(replace(SMALL, vocab=2048, layers=6, ffn=352, context=256, nope=32, rope=32, rope_base=100.0), 20e6,
+                  ('--batch', '8', '--warm-up', '0.2e6', '--recall', '0.2', '--recall-early', '0.8', '8e6', '--alike', 'rows'), 1.0, ()),
 }
 RATES = (2e-3, 4e-3, 8e-3)
 RATE = 4e-3                                              # the best of them (results/small/rates.json)
 TRAINING = ('--optimizer', 'muon', '--decay', '0.3', '--held-rows', '32')
-EVALUATIONS = 6
+EVALUATIONS = 10
 KINDS = ('mha', 'gqa', 'mla', 'clla', 'clla-int4')
 PLAIN = ('mha', 'gqa', 'window-16')
 
