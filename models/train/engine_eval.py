@@ -1,6 +1,6 @@
 """The twins once more, by the engine: loss, recall, decode speed and cache bytes.
 
-    python engine_eval.py --data FOLDER --work FOLDER [--table small|deep|full] [--variant auto] [--only NAME...]
+    python engine_eval.py --data FOLDER --work FOLDER [--table TABLE] [--variant auto] [--only NAME...]
 
 exports the first seed of every finished twin (f32, so that only the cache differs from the framework), lets the engine
 evaluate the rows that the framework was evaluated on, and adds what it found to the run's file in results/.

@@ -1,14 +1,14 @@
 """Twins: small models alike in all but their attention, trained on the same rows, and the table of what came out.
 
-    python twins.py run --data FOLDER --work FOLDER [--table small|deep|full] [--only NAME...] [--seeds N...] [--stop-after SECONDS]
-    python twins.py rates --data FOLDER --work FOLDER [--table small|deep|full] [--only NAME...]
-    python twins.py print [--table small|deep|full]
-    python twins.py plot OUT.svg [--table small|deep|full]
+    python twins.py run --data FOLDER --work FOLDER [--table TABLE] [--only NAME...] [--seeds N...] [--stop-after SECONDS]
+    python twins.py rates --data FOLDER --work FOLDER [--table TABLE] [--only NAME...]
+    python twins.py print [--table TABLE]
+    python twins.py plot OUT.svg [--table TABLE]
 
 `run` goes through the list of its table in order, skips what is finished, resumes what was stopped, and writes one small
 file a run into results/<table>/. `rates` tries learning rates on the five kinds, a million tokens each, and writes
-results/<table>/rates.json. `print` makes the Markdown table of what is there. All tables hold the same runs; they differ in
-the size of the model and the number of tokens.
+results/<table>/rates.json. `print` makes the Markdown table of what is there. TABLE is one of TABLES: small, deep,
+full and so on. All hold the same runs; they differ in the size of the model, the number of tokens and how it is trained.
 
 Equal parameters: the FFN of each kind is made as wide, in steps of 8, as brings its count nearest to MHA's.
 """
@@ -26,6 +26,7 @@ from model import Config, adjacent_owners, cache_bytes, late_owners, load_config
 
 HERE = Path(__file__).resolve().parent
 SMALL = Config(vocab=1024, width=128, layers=3, heads=2, kv_heads=2, ffn=256, context=128, rank=64, nope=48, rope=16)
+FULL = replace(SMALL, vocab=2048, layers=6, ffn=352, context=256)
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,14 @@ class Table:
 
 
 BRIEF = ('--batch', '8', '--warm-up', '0.1e6', '--recall', '0.7')
+LONG = ('--batch', '8', '--warm-up', '0.2e6')
 TABLES = {
     'small': Table(SMALL, 5e6, BRIEF, 0.5, (('mha', 0.5), ('clla-int4', 1.0))),
     'deep': Table(replace(SMALL, layers=6), 5e6, BRIEF, 0.5, (('clla-int4', 1.0),)),
-    'full': Table(replace(SMALL, vocab=2048, layers=6, ffn=352, context=256, nope=32, rope=32, rope_base=100.0), 20e6,
-                  ('--batch', '8', '--warm-up', '0.2e6', '--recall', '0.2', '--recall-early', '0.8', '8e6', '--alike', 'rows'), 1.0, ()),
+    'full-f32': Table(FULL, 20e6, LONG + ('--recall', '0.4', '--precision', 'f32'), 1.0, ()),
+    'full-bf16': Table(FULL, 20e6, LONG + ('--recall', '0.4'), 1.0, ()),
+    'full': Table(replace(FULL, nope=32, rope=32, rope_base=100.0), 20e6,
+                  LONG + ('--recall', '0.2', '--recall-early', '0.8', '8e6', '--alike', 'rows'), 1.0, ()),
 }
 RATES = (2e-3, 4e-3, 8e-3)
 RATE = 4e-3                                              # the best of them (results/small/rates.json)
