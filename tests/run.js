@@ -70,6 +70,12 @@ function readTap(output, code) {
   return { passed: count('pass'), failed: code !== 0 && failed === 0 ? 1 : failed, skipped };
 }
 
+/** The parts of an output that tell what failed and why: TAP's failed tests, or the end. @param {string} output */
+function reasonsIn(output) {
+  const tests = output.match(/^ *not ok .*\n(?:(?! *\.\.\.$).*\n){0,30}/gm) ?? [output.split('\n').slice(-30).join('\n')];
+  return tests.join('').split('\n').map((line) => `    | ${line}`).join('\n');
+}
+
 /** Programs that only succeed or fail. @param {string} _output @param {number} code @returns {Result} */
 const readExit = (_output, code) => ({ passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: [] });
 
@@ -163,7 +169,7 @@ function report(name, result, seconds, output) {
   console.log(`${result.failed ? 'FAIL' : 'ok  '} ${name}: ${counts} (${seconds.toFixed(1)} s)`);
   for (const reason of result.skipped) console.log(`     SKIPPED ${reason}`);
   if (result.failed) {
-    total.failures.push(name);
+    total.failures.push(`${name}\n${reasonsIn(output)}`);
     console.log(output.split('\n').slice(-200).map((line) => `     | ${line}`).join('\n'));
   }
 }

@@ -56,6 +56,7 @@ export async function startFirefox(profile = mkdtempSync(path.join(tmpdir(), 'cl
   const { commands, first, quit } = await openMarionette(port);
   const open = tabsOver(commands, first);
   const pages = () => processesBelow(child.pid, / tab$/);
+  const still = (/** @type {number[]} */ pids) => pages().filter((pid) => pids.includes(pid)); // one for about:blank may have ended by itself
   return {
     profile,
 
@@ -64,7 +65,7 @@ export async function startFirefox(profile = mkdtempSync(path.join(tmpdir(), 'cl
       const before = pages();
       /** @type {number[]} */
       let own = [];
-      const tab = await open(url, async () => own.forEach((pid) => process.kill(pid, 'SIGKILL')));
+      const tab = await open(url, async () => still(own).forEach((pid) => process.kill(pid, 'SIGKILL')));
       own = pages().filter((pid) => !before.includes(pid));
       return tab;
     },
@@ -72,7 +73,7 @@ export async function startFirefox(profile = mkdtempSync(path.join(tmpdir(), 'cl
     kill: () => killed(child),
 
     async close() {
-      await quit().catch(() => {}); // it may be gone before it answers
+      await Promise.race([quit().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 10_000).unref())]); // it may be gone before it answers
       await killed(child, 'SIGTERM');
       rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
     },

@@ -5,6 +5,9 @@ import { connect } from 'node:net';
 
 /** @typedef {import('./webdriver.js').Commands} Commands */
 
+/** The longest of its own limits is 60 s. Beyond, the command is lost, and those that wait for it would wait for ever. */
+const LIMIT_MS = 75_000;
+
 const wait = (/** @type {number} */ ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** @param {number} port @returns {Promise<import('node:net').Socket>} when Firefox listens there */
@@ -55,7 +58,9 @@ export async function openMarionette(port) {
   /** @param {string} command @param {object} [parameters] @returns {Promise<any>} */
   const send = (command, parameters = {}) =>
     new Promise((resolve, reject) => {
-      pending.set(++id, { resolve, reject });
+      const late = setTimeout(() => reject(new Error(`Firefox does not answer ${command}`)), LIMIT_MS);
+      const ended = (/** @type {(value: any) => void} */ end) => (/** @type {any} */ value) => (clearTimeout(late), end(value));
+      pending.set(++id, { resolve: ended(resolve), reject: ended(reject) });
       const text = JSON.stringify([0, id, command, parameters]);
       socket.write(`${Buffer.byteLength(text)}:${text}`);
     });

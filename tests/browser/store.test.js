@@ -122,8 +122,22 @@ function served(name, bytes, more = {}) {
 
 /** Until a condition holds. @param {() => Promise<boolean> | boolean} condition */
 async function until(condition) {
-  for (let i = 0; i < 500; i++, await wait(20)) if (await condition()) return;
-  assert.fail('waited for 10 s');
+  for (const end = Date.now() + 30_000; Date.now() < end; await wait(20)) if (await condition()) return;
+  assert.fail('waited for 30 s');
+}
+
+/** For tabs that are killed: in 2 of 30 runs on a busy machine Firefox 153 opened no tab and started no worker any more after that.
+ * @param {(open: () => Promise<Tab>) => Promise<void>} work */
+async function inOwnBrowser(work) {
+  const own = await kind.start();
+  await work(() => openPage(own)).finally(() => own.close());
+}
+
+/** A file to be broken off: sent slowly, and no request gets more than `chunks`, however slow the one who breaks it off.
+ * @param {string} name @param {Uint8Array} bytes @param {number} chunks */
+function unfinished(name, bytes, chunks) {
+  const request = served(name, bytes, { bytesPerSecond: 8 * CHUNK, stallAfter: (chunks + 0.5) * CHUNK });
+  return { ...request, patience: { ...PATIENCE, silenceMs: 60_000 } };
 }
 
 const storedChunks = (/** @type {Tab} */ where, /** @type {string} */ id) =>
@@ -159,7 +173,7 @@ test(`cut at ${CUTS} random bytes: the same file, at most a chunk sent twice for
 
 test('a reload goes on behind the last chunk', { skip }, async () => {
   const bytes = syntheticFile(12 * CHUNK, 9);
-  const request = served('reload.gguf', bytes, { bytesPerSecond: 6 * CHUNK });
+  const request = unfinished('reload.gguf', bytes, 10);
   const tab = await openPage();
   void tryIn(tab, request).catch(() => {}); // its page goes
   await until(async () => (await storedChunks(page, request.id)) >= 3);
@@ -174,21 +188,24 @@ test('a reload goes on behind the last chunk', { skip }, async () => {
 
 test('a tab that is killed while it writes loses nothing that was reported as stored', { skip, timeout: 120_000 }, async () => {
   const bytes = syntheticFile(20 * CHUNK, 10);
-  const request = served('killed.gguf', bytes, { bytesPerSecond: 8 * CHUNK });
+  const request = unfinished('killed.gguf', bytes, 3);
   const reports = [0];
-  for (let kill = 0; kill < 5; kill++) {
-    const tab = await openPage();
-    void tryIn(tab, request).catch(() => {});
-    const wanted = reports[kill] + 2;
-    await until(async () => (await storedChunks(page, request.id)) >= wanted);
-    await wait(randomInt(0, 60));
-    reports.push(await storedChunks(page, request.id));
-    await tab.kill();
-    assert.ok((await storedChunks(page, request.id)) >= reports[kill + 1]);
-  }
-  served('killed.gguf', bytes);
-  assert.equal((await tryIn(page, request)).sha256, sha(bytes));
-  assert.deepEqual(await readBack(page, request.id), { value: sha(bytes) });
+  await inOwnBrowser(async (open) => {
+    const watcher = await open();
+    for (let kill = 0; kill < 5; kill++) {
+      const tab = await open();
+      void tryIn(tab, request).catch(() => {});
+      const wanted = reports[kill] + 2;
+      await until(async () => (await storedChunks(watcher, request.id)) >= wanted);
+      await wait(randomInt(0, 60));
+      reports.push(await storedChunks(watcher, request.id));
+      await tab.kill();
+      assert.ok((await storedChunks(watcher, request.id)) >= reports[kill + 1]);
+    }
+    served('killed.gguf', bytes);
+    assert.equal((await tryIn(watcher, request)).sha256, sha(bytes));
+    assert.deepEqual(await readBack(watcher, request.id), { value: sha(bytes) });
+  });
   const starts = server.requests('killed.gguf').map(({ range }) => Number(/\d+/.exec(range ?? '0')?.[0]) / CHUNK);
   assert.equal(starts.length, reports.length);
   starts.forEach((start, i) => assert.ok(Number.isInteger(start) && start >= reports[i], `${starts} after ${reports}`));
@@ -198,7 +215,7 @@ const withoutDisk = skip || (kind.disk ? false : `${kind.name} stores in memory 
 
 test('a browser that is killed while it writes goes on behind the last chunk', { skip: withoutDisk, timeout: 120_000 }, async () => {
   const bytes = syntheticFile(20 * CHUNK, 17);
-  const request = served('power.gguf', bytes, { bytesPerSecond: 8 * CHUNK });
+  const request = unfinished('power.gguf', bytes, 15);
   const first = await kind.start();
   const [tab, watcher] = [await openPage(first), await openPage(first)];
   void tryIn(tab, request).catch(() => {});
@@ -221,7 +238,7 @@ test('a browser that is killed while it writes goes on behind the last chunk', {
 
 test('a signal pauses it', { skip }, async () => {
   const bytes = syntheticFile(8 * CHUNK, 11);
-  const request = served('pause.gguf', bytes, { bytesPerSecond: 8 * CHUNK });
+  const request = unfinished('pause.gguf', bytes, 6);
   const paused = tryIn(page, request);
   await until(async () => (await storedChunks(page, request.id)) >= 2);
   await page.evaluate(() => /** @type {Inside} */ (window).state.pause.abort());
@@ -421,25 +438,28 @@ test('a damaged model is mended while it is loaded', { skip }, async () => {
 
 test('a tab that is killed while it loads or writes holds nothing back', { skip, timeout: 120_000 }, async () => {
   const { url } = served('crash.gguf', readFileSync(MODEL));
-  await pullIn(page, url);
-  for (const when of ['load', 'reply']) {
-    const tab = await openPage();
-    await tab.evaluate(
-      async (from, phase) => {
-        const { clla, state } = /** @type {Inside} */ (window);
-        const loading = clla.load(from, { context: 512, threads: 1, onProgress: () => (state.at = 'load') });
-        if (phase === 'load') return void loading;
-        state.reply = (await loading).complete('Once', { ignoreEos: true });
-      },
-      url,
-      when,
-    );
-    if (when === 'load') await until(() => tab.evaluate(() => /** @type {Inside} */ (window).state.at === 'load'));
-    await tab.kill();
-    assert.match((await replyIn(page, url)).value.text, /./);
-  }
-  assert.equal(server.requests('crash.gguf').length, 1);
-  await until(() => page.evaluate(() => /** @type {Inside} */ (window).outcome(/** @type {Inside} */ (window).clla.models.remove('crash.gguf')).then((/** @type {any} */ o) => o.code === undefined)));
+  await inOwnBrowser(async (open) => {
+    const other = await open();
+    await pullIn(other, url);
+    for (const when of ['load', 'reply']) {
+      const tab = await open();
+      await tab.evaluate(
+        async (from, phase) => {
+          const { clla, state } = /** @type {Inside} */ (window);
+          const loading = clla.load(from, { context: 512, threads: 1, onProgress: () => (state.at = 'load') });
+          if (phase === 'load') return void loading;
+          state.reply = (await loading).complete('Once', { ignoreEos: true });
+        },
+        url,
+        when,
+      );
+      if (when === 'load') await until(() => tab.evaluate(() => /** @type {Inside} */ (window).state.at === 'load'));
+      await tab.kill();
+      assert.match((await replyIn(other, url)).value.text, /./);
+    }
+    assert.equal(server.requests('crash.gguf').length, 1);
+    await until(() => other.evaluate(() => /** @type {Inside} */ (window).outcome(/** @type {Inside} */ (window).clla.models.remove('crash.gguf')).then((/** @type {any} */ o) => o.code === undefined)));
+  });
 });
 
 test('two tabs: one downloads, the other shows the same progress', { skip }, async () => {
@@ -459,7 +479,8 @@ test('two tabs: one downloads, the other shows the same progress', { skip }, asy
 
 test('two tabs: when the one that downloads is closed, the other takes over', { skip }, async () => {
   const bytes = syntheticFile(20 << 20, 21);
-  const { id, url } = served('over.gguf', bytes, { bytesPerSecond: 8 << 20 });
+  const slowly = { bytes, etag: '"e"', bytesPerSecond: 8 << 20 };
+  const { id, url } = served('over.gguf', bytes, { ...slowly, instead: (/** @type {number} */ from) => (from ? undefined : { ...slowly, stallAfter: 18 << 20 }) });
   const [a, b] = [await openPage(), await openPage()];
   void pullIn(a, url).catch(() => {});
   await until(() => server.requests('over.gguf').length === 1);
@@ -485,7 +506,7 @@ test('a model that is loaded or being downloaded is not removed', { skip }, asyn
   await until(async () => (await remove('clla-4m-chat')).code === undefined);
   assert.ok(!(await namesIn(page)).includes('clla-4m-chat'));
 
-  const { url } = served('removing.gguf', syntheticFile(8 << 20, 22), { bytesPerSecond: 4 << 20 });
+  const { url } = served('removing.gguf', syntheticFile(8 << 20, 22), { bytesPerSecond: 2 << 20 });
   const pulling = pullIn(tab, url);
   await until(async () => (await namesIn(page)).includes('removing.gguf'));
   const { code, message } = await remove('removing.gguf');

@@ -303,7 +303,7 @@ test('clla pull, list, complete by name, rm', async () => {
 
 test('a program that is killed while it pulls: the next one goes on behind the last chunk', async () => {
   const slow = syntheticFile(16 << 20, 3);
-  const url = server.put('killed.gguf', { bytes: slow, etag: '"k"', bytesPerSecond: 8 << 20 });
+  const url = server.put('killed.gguf', { bytes: slow, etag: '"k"', bytesPerSecond: 8 << 20, stallAfter: 14 << 20 });
   const child = spawn(process.execPath, [path.join(root, 'js/cli.js'), 'pull', url], { stdio: 'ignore' });
   const stored = async () => (await models.list()).find(({ name }) => name === 'killed.gguf')?.stored ?? 0;
   while ((await stored()) < 4 << 20) await new Promise((resolve) => setTimeout(resolve, 20));
