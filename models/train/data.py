@@ -156,9 +156,10 @@ def build(folder, out, vocab, known, templates):
         json.dump(table, f, indent=1)
 
 
-def copy_task(rng, context, sizes):
-    """Tokens [context + 1] and which of them are to be recalled; the sizes of the episodes add up to context / 2."""
-    symbols = FIRST_SYMBOL + rng.permutation(context // 2)
+def copy_task(rng, context, sizes, symbols=None):
+    """Tokens [context + 1] and which of them are to be recalled; the sizes of the episodes add up to context / 2, and so
+    does the number of symbols to choose from, unless told."""
+    symbols = FIRST_SYMBOL + rng.permutation(symbols or context // 2)[:context // 2]
     tokens, asked = [np.zeros(1, np.int64)], [np.zeros(1, bool)]
     for part, size in zip(np.split(symbols, np.cumsum(sizes)[:-1]), sizes):
         tokens += [part, part]
@@ -166,10 +167,10 @@ def copy_task(rng, context, sizes):
     return np.concatenate(tokens), np.concatenate(asked)
 
 
-def look_up_task(rng, context, sizes):
-    """The same for pairs of a key and a value; here the sizes add up to context / 4."""
-    count = context // 4
-    pairs = np.stack((rng.permutation(count), count + rng.integers(0, count, count)), 1) + FIRST_SYMBOL
+def look_up_task(rng, context, sizes, symbols=None):
+    """The same for pairs of a key and a value, each half of the symbols; here the sizes add up to context / 4."""
+    count, keys = context // 4, (symbols or context // 2) // 2
+    pairs = np.stack((rng.permutation(keys)[:count], keys + rng.integers(0, keys, count)), 1) + FIRST_SYMBOL
     tokens, asked = [np.zeros(1, np.int64)], [np.zeros(1, bool)]
     for part, size in zip(np.split(pairs, np.cumsum(sizes)[:-1]), sizes):
         tokens += [part.ravel(), rng.permutation(part).ravel()]
@@ -180,13 +181,15 @@ def look_up_task(rng, context, sizes):
 TASKS = {'copy': (copy_task, 2), 'look-up': (look_up_task, 4)}
 
 
-def recall_row(rng, context):
+def recall_row(rng, context, shortest=128):
     """A row of one kind of task: over all of it, or (what is learned first) blocks of a half, a quarter, ... of it, at
-    least 128 tokens; each block one episode, or several of any size."""
+    least `shortest` tokens; each block one episode, or several of any size. Below 128 tokens a symbol that is a key in
+    the blocks of one length would be a value in another's: then blocks of all lengths choose from the whole row's."""
     task, share = TASKS[('copy', 'look-up')[int(rng.integers(2))]]
-    halvings = max(0, int(np.log2(context / 128)))
+    halvings = max(0, int(np.log2(context / shortest)))
     block = context >> int(rng.integers(halvings + 1))
-    parts = [task(rng, block, episode_sizes(rng, block // share)) for _ in range(context // block)]
+    symbols = context // 2 if shortest < 128 else None
+    parts = [task(rng, block, episode_sizes(rng, block // share), symbols) for _ in range(context // block)]
     return tuple(np.concatenate([p[i][:-1] if n + 1 < len(parts) else p[i] for n, p in enumerate(parts)]) for i in (0, 1))
 
 
@@ -209,13 +212,13 @@ def to_tensors(rows, device):
 
 class Rows:
     """Rows of context + 1 tokens: `recall` of them recall tasks, the others text by the shares of the sources.
-    early: another share for the first rows, and for how many tokens."""
+    early: another share for the first rows, and for how many tokens; shortest: see recall_row."""
 
-    def __init__(self, folder, context, seed, recall, early=(0.0, 0.0)):
+    def __init__(self, folder, context, seed, recall, early=(0.0, 0.0), shortest=128):
         with open(f'{folder}/sources.json') as f:
             self.sources = json.load(f)
         self.names = list(self.sources)
-        self.context, self.seed, self.recall, self.early = context, seed, recall, early
+        self.context, self.seed, self.recall, self.early, self.shortest = context, seed, recall, early, shortest
         self.train = {n: np.fromfile(f'{folder}/{n}.train.bin', np.uint16) for n in self.names}
         self.held = {n: np.fromfile(f'{folder}/{n}.held.bin', np.uint16) for n in self.names}
         self.starts = {n: np.concatenate(([0], np.flatnonzero(t == 0) + 1)) for n, t in self.train.items()}
@@ -225,7 +228,7 @@ class Rows:
     def row(self, number):
         rng = np.random.default_rng((self.seed, number))
         if rng.random() < (self.early[0] if number * self.context < self.early[1] else self.recall):
-            return recall_row(rng, self.context)
+            return recall_row(rng, self.context, self.shortest)
         name = self.names[int(rng.choice(len(self.names), p=self.shares))]
         tokens, starts, length = self.train[name], self.starts[name], self.context + 1
         at = int(rng.integers(0, len(tokens) - length))

@@ -142,6 +142,20 @@ class Recall(unittest.TestCase):
                 tokens, asked = data.recall_row(rng, context)
                 self.assertEqual((len(tokens), len(asked)), (context + 1, context + 1))
 
+    def test_short_blocks_take_keys_and_values_from_the_same_halves_as_the_whole_row(self):
+        rng = np.random.default_rng(1)
+        keys, values = range(data.FIRST_SYMBOL, data.FIRST_SYMBOL + 64), range(data.FIRST_SYMBOL + 64, data.FIRST_SYMBOL + 128)
+        shortest = 256
+        for _ in range(200):
+            tokens, asked = data.recall_row(rng, 256, shortest=32)
+            self.assertEqual((len(tokens), len(asked)), (257, 257))
+            self.assertTrue(all(t in keys or t in values for t in tokens[1:] if t))
+            starts = [*np.flatnonzero(tokens == 0), 256]
+            shortest = min(shortest, *np.diff(starts))
+            if not asked[1::2].any():                            # look-up: values are asked, and stand at even places
+                self.assertTrue(all(t in values for t in tokens[asked]))
+        self.assertEqual(shortest, 32)
+
 
 class Loop(unittest.TestCase):
     def setUp(self):

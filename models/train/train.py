@@ -40,6 +40,7 @@ def arguments(argv=None):
     p.add_argument('--recall', type=float, default=0.1, help='share of the rows that are recall tasks')
     p.add_argument('--recall-early', type=float, nargs=2, default=(0.0, 0.0), metavar=('SHARE', 'TOKENS'),
                    help='another share for so many tokens at first')
+    p.add_argument('--shortest-block', type=int, default=128, help='tokens of the shortest recall task; a row may hold several')
     p.add_argument('--alike', choices=('tokens', 'rows'), default='tokens',
                    help='what counts alike in the loss: asked tokens, or rows, of which recall tasks ask fewer')
     p.add_argument('--seed', type=int, default=1)
@@ -215,7 +216,7 @@ def main(argv=None):
     c.save(f'{a.out}/config.json')
     model = Model(c).to(a.device)
     run = torch.compile(model, dynamic=False) if a.compile else model
-    train(a, run, model, optimizers(model, a), Rows(a.data, c.context, a.seed, a.recall, a.recall_early), Notes(f'{a.out}/log.jsonl'))
+    train(a, run, model, optimizers(model, a), Rows(a.data, c.context, a.seed, a.recall, a.recall_early, a.shortest_block), Notes(f'{a.out}/log.jsonl'))
 
 
 if __name__ == '__main__':
