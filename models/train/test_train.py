@@ -181,11 +181,6 @@ class Loop(unittest.TestCase):
                 sys.stdout = printed
         return torch.load(f'{self.folder}/{out}/last.pt', weights_only=True)
 
-    def test_tokens_or_rows_count_alike(self):
-        losses, asked = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 8.0]]), torch.tensor([[True] * 3, [False, False, True]])
-        self.assertEqual(train.mean_loss(losses, asked, 'tokens').item(), 3.5)
-        self.assertEqual(train.mean_loss(losses, asked, 'rows').item(), 5.0)
-
     def test_a_stopped_run_resumes_as_if_it_had_not_stopped(self):
         whole = self.train('whole')
         self.assertEqual(self.train('parts', '--stop-after', '0')['step'], 1)

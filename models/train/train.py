@@ -41,8 +41,6 @@ def arguments(argv=None):
     p.add_argument('--recall-early', type=float, nargs=2, default=(0.0, 0.0), metavar=('SHARE', 'TOKENS'),
                    help='another share for so many tokens at first')
     p.add_argument('--shortest-block', type=int, default=128, help='tokens of the shortest recall task; a row may hold several')
-    p.add_argument('--alike', choices=('tokens', 'rows'), default='tokens',
-                   help='what counts alike in the loss: asked tokens, or rows, of which recall tasks ask fewer')
     p.add_argument('--seed', type=int, default=1)
     p.add_argument('--evaluate', type=float, default=1e6, help='tokens between evaluations')
     p.add_argument('--held-rows', type=int, default=16, help='rows a source and recall task in an evaluation')
@@ -131,18 +129,11 @@ def restore(a, model, opts):
     return state['tokens']
 
 
-def mean_loss(losses, asked, alike):
-    """Of [B, T] losses, 0 where nothing is asked: over all asked tokens, or over rows of what is asked in each."""
-    if alike == 'tokens':
-        return losses.sum() / asked.sum()
-    return (losses.sum(1) / asked.sum(1).clamp_min(1)).mean()
-
-
 def train_step(run, model, opts, a, rows, step, quantize):
     tokens, targets = rows.batch(step, a.batch, a.device)
     with autocast(a):
         losses = run(tokens, targets, quantize)
-    loss = mean_loss(losses, targets >= 0, a.alike)
+    loss = losses.sum() / (targets >= 0).sum()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for o in opts:
@@ -216,7 +207,8 @@ def main(argv=None):
     c.save(f'{a.out}/config.json')
     model = Model(c).to(a.device)
     run = torch.compile(model, dynamic=False) if a.compile else model
-    train(a, run, model, optimizers(model, a), Rows(a.data, c.context, a.seed, a.recall, a.recall_early, a.shortest_block), Notes(f'{a.out}/log.jsonl'))
+    rows = Rows(a.data, c.context, a.seed, a.recall, a.recall_early, a.shortest_block)
+    train(a, run, model, optimizers(model, a), rows, Notes(f'{a.out}/log.jsonl'))
 
 
 if __name__ == '__main__':

@@ -39,14 +39,13 @@ class Table:
 
 
 BRIEF = ('--batch', '8', '--warm-up', '0.1e6', '--recall', '0.7')
-LONG = ('--batch', '8', '--warm-up', '0.2e6')
+LONG = ('--warm-up', '0.2e6', '--recall', '0.4')
 TABLES = {
     'small': Table(SMALL, 5e6, BRIEF, 0.5, (('mha', 0.5), ('clla-int4', 1.0))),
     'deep': Table(replace(SMALL, layers=6), 5e6, BRIEF, 0.5, (('clla-int4', 1.0),)),
-    'full-f32': Table(FULL, 20e6, LONG + ('--recall', '0.4', '--precision', 'f32'), 1.0, ()),
-    'full-bf16': Table(FULL, 20e6, LONG + ('--recall', '0.4'), 1.0, ()),
-    'full': Table(FULL, 20e6, ('--batch', '4', '--warm-up', '0.2e6', '--recall', '0.4', '--recall-early', '0.7', '8e6',
-                               '--shortest-block', '32'), 1.0, ()),
+    'full-f32': Table(FULL, 20e6, LONG + ('--batch', '8', '--precision', 'f32'), 1.0, ()),
+    'full-bf16': Table(FULL, 20e6, LONG + ('--batch', '8'), 1.0, ()),
+    'full': Table(FULL, 20e6, LONG + ('--batch', '4', '--recall-early', '0.7', '8e6', '--shortest-block', '32'), 1.0, ()),
 }
 RATES = (2e-3, 4e-3, 8e-3)
 RATE = 4e-3                                              # the best of them (results/small/rates.json)
