@@ -150,8 +150,12 @@ static clla_status refuse(clla_error *error, const char *why) {
     return clla_fail(error, CLLA_BAD_KV_SPEC, "cache specification: %s", why);
 }
 
-/* Does any part of a row have four-bit codes; codes at all? */
-static bool has_q4(const kv_spec *s) { return s->bits == KV_Q4 || s->bits == KV_MIXED; }
+/* Does any part of a row have four-bit codes, beside a rope key, which is symmetric; codes at all? */
+static bool has_q4(const kv_spec *s, const kv_model *m) {
+    if (s->bits != KV_MIXED) return s->bits == KV_Q4;
+    return memchr(m->group_bits, KV_Q4, m->rank / m->group) != NULL;
+}
+
 static bool has_codes(const kv_spec *s) {
     return s->bits < KV_F16 || (s->width == KV_LATENT && s->rope_bits < KV_F16);
 }
@@ -185,7 +189,8 @@ static clla_status check_bits(const request *r, const kv_spec *s, const kv_model
         return refuse(error, "rope= is the bits of the rope key beside a latent: the width is heads");
     if (r->given & ROPE && m->rope_dim == 0)
         return refuse(error, "the model has no rope key beside its latent");
-    if (r->given & MINIMUM && !has_q4(s)) return refuse(error, "sym and min are ways of 4-bit codes: add bits=4");
+    if (r->given & MINIMUM && !has_q4(s, m))
+        return refuse(error, "sym and min are ways of 4-bit codes (rope keys are always sym): add bits=4");
     if (r->given & GROUP && s->bits >= KV_F16) return refuse(error, "groups share a scale: add bits=8 or bits=4");
     if (r->given & GROUP && r->group != m->group && s->bits == KV_MIXED)
         return refuse(error, "the model gives bits group by group: a group of another size needs bits=8 or bits=4");
@@ -206,16 +211,16 @@ static clla_status check_bits(const request *r, const kv_spec *s, const kv_model
 }
 
 /* Fields that mean nothing have one value, so that equal caches have equal specs. */
-static void normalise(kv_spec *s) {
+static void normalise(kv_spec *s, const kv_model *m) {
     if (s->bits >= KV_F16) s->group = KV_GROUP;
-    if (!has_q4(s)) s->minimum = false;
+    if (!has_q4(s, m)) s->minimum = false;
     if (!has_room_for_sinks(s)) s->sinks = 0;
 }
 
 clla_status kv_spec_parse(const char *text, const kv_model *model, kv_spec *spec, clla_error *error) {
     request r = {0};
     *spec = default_spec(model, model->rank ? KV_LATENT : KV_HEADS);
-    normalise(spec);
+    normalise(spec, model);
     if (!text || !*text) return CLLA_OK;
     clla_status status = read_items(text, &r, error);
     if (status == CLLA_OK) status = check_axes(&r, model, error);
@@ -227,7 +232,7 @@ clla_status kv_spec_parse(const char *text, const kv_model *model, kv_spec *spec
     if (r.given & GROUP) spec->group = r.group;
     if (r.given & SINKS) spec->sinks = r.sinks;
     status = check_bits(&r, spec, model, error);
-    normalise(spec);
+    normalise(spec, model);
     return status;
 }
 
@@ -265,7 +270,7 @@ void kv_spec_print(const kv_spec *s, const kv_model *m, char text[KV_SPEC_TEXT])
     put(&p, latent && s->bits != d.bits, "bits=%d", (int)s->bits);
     put(&p, latent && s->rope_bits != d.rope_bits, "rope=%d", (int)s->rope_bits);
     d.bits = s->bits, d.rope_bits = s->rope_bits;
-    normalise(&d);
+    normalise(&d, m);
     put(&p, s->minimum != d.minimum, "%s", s->minimum ? "min" : "sym");
     put(&p, s->group != d.group, "group=%u", s->group);
     put(&p, s->sinks != d.sinks, "sinks=%u", s->sinks);

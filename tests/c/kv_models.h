@@ -21,12 +21,15 @@ static const kv_model
     /* groups of 64 with a minimum */
     minimum_model = {.layers = 3, .heads = 2, .key_dim = 64, .value_dim = 32, .rank = 128, .rope_dim = 32,
                      .owner = {0, 0, 0}, .group_bits = {4, 4}, .group = 64, .minimum = true, .rope_bits = KV_Q4},
+    /* bits by group, none of them 4 */
+    fourless_model = {.layers = 2, .heads = 2, .key_dim = 48, .value_dim = 32, .rank = 128, .rope_dim = 16, .owner = {0, 0},
+                      .group_bits = {8, 16, 8, 16}, .group = 32, .minimum = true, .rope_bits = KV_Q8},
     /* no rope key */
     bare_model = {.layers = 2, .heads = 2, .key_dim = 32, .value_dim = 32, .rank = 64, .owner = {0, 0},
                   .group_bits = {8, 8}, .group = 32, .rope_bits = KV_F16};
 
-static const kv_model *const kv_models[] = {&heads_model, &uneven_model, &wide_model,    &mla_model,
-                                            &pairs_model, &mixed_model,  &minimum_model, &bare_model};
+static const kv_model *const kv_models[] = {&heads_model, &uneven_model, &wide_model,   &mla_model, &pairs_model,
+                                            &mixed_model, &minimum_model, &fourless_model, &bare_model};
 enum { KV_MODELS = sizeof kv_models / sizeof *kv_models };
 
 #endif
