@@ -250,6 +250,8 @@ static clla_status check_latent(const hyper *h, const char *name, clla_error *er
                          name, h->rope_dim, h->key_dim);
     if (h->own_frequencies && h->rope_dim == 0)
         return clla_fail(error, CLLA_BAD_FILE, "%s.rope.own_frequencies: there is no rope key", name);
+    if (h->own_frequencies && h->rope_scale != 1)
+        return clla_fail(error, CLLA_BAD_FILE, "%s.rope.scaling: there are own frequencies, which are not scaled", name);
     if (h->kv.rank % 4)
         return clla_fail(error, CLLA_BAD_FILE, "%s.attention.kv_lora_rank is %u: want a multiple of 4", name, h->kv.rank);
     if (h->value_dim % 4)

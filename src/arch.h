@@ -56,7 +56,8 @@ typedef struct hyper {
  *                                         that has 16 bits; .kv_latent_symmetric (true), else with minimum
  *     attention.rope_key_bits             16, 8 or 4
  *     attention.kv_sink_tokens            the first n tokens stay at 16 bits (0)
- *     rope.own_frequencies                (false) owners have a tensor rope_freqs: radians a position
+ *     rope.own_frequencies                (false) owners have a tensor rope_freqs: radians a position, whatever
+ *                                         rope.freq_base says; then no rope.scaling, no rope_freqs for all layers
  *     attention.kv_latent_norm (true), .kv_shared_up (false), .q_lora_rank (0), .scale (1 / sqrt(key_length_mla))
  * Values that this build cannot honour (experts, attention in both directions, unknown rope scaling, heads that do not
  * divide) are refused by name. */

@@ -126,7 +126,8 @@ static void list_slots(slot_list *list, clla_model *m) {
     want_matrix(list, &m->embedding, h->vocabulary, h->width, "token_embd.weight");
     maybe(list, want_matrix(list, &m->output, h->vocabulary, h->width, "output.weight"));
     want_vector(list, &m->output_norm, h->width, "output_norm.weight");
-    if (h->rope_dim) maybe(list, want_vector(list, &m->rope_factors, h->rope_dim / 2, "rope_freqs.weight"));
+    if (h->rope_dim && !h->own_frequencies)
+        maybe(list, want_vector(list, &m->rope_factors, h->rope_dim / 2, "rope_freqs.weight"));
     if (m->arch->longrope) {
         maybe(list, want_vector(list, &m->rope_factors_long, h->rope_dim / 2, "rope_factors_long.weight"));
         maybe(list, want_vector(list, &m->rope_factors_short, h->rope_dim / 2, "rope_factors_short.weight"));

@@ -15,8 +15,8 @@ typedef struct latent_plan {
     uint32_t owners, owner[PLAN_LAYERS];        /* owners: items of the array; 0: the header has none */
     uint32_t bits_items, group_bits[PLAN_GROUPS]; /* 0: one number, `bits` */
     uint32_t kv_heads_told, key_told, value_told; /* numbers that follow from others; 0: not told */
-    bool minimum, no_norm, shared_up, own_frequencies;
-    float scale, rope_base;                     /* 0: not told */
+    bool minimum, no_norm, shared_up, own_frequencies, global_frequencies;
+    float scale, rope_base, rope_linear;        /* 0: not told */
     tensor_type type;
     const char *without; /* a tensor or key (behind "clla.") that is left out */
     const char *longer;  /* a tensor that has four rows more than it should */
@@ -63,6 +63,7 @@ static inline void plan_header(gguf_writer *w, const latent_plan *p) {
     writer_bool(w, "clla.rope.own_frequencies", p->own_frequencies);
     if (p->scale != 0) writer_f32(w, "clla.attention.scale", p->scale);
     if (p->rope_base != 0) writer_f32(w, "clla.rope.freq_base", p->rope_base);
+    if (p->rope_linear != 0) writer_f32(w, "clla.rope.scale_linear", p->rope_linear);
     tiny_vocabulary(w);
 }
 
@@ -118,6 +119,7 @@ static inline void latent_plan_write(gguf_writer *w, const latent_plan *p) {
     writer_open(w);
     plan_header(w, p);
     plan_tensor(w, p, "token_embd.weight", 0, TINY_VOCABULARY, p->width, &state);
+    if (p->global_frequencies) plan_tensor(w, p, "rope_freqs.weight", 0, 0, p->rope / 2, &state);
     for (uint32_t i = 0; i < p->layers && i < PLAN_LAYERS; i++) plan_layer(w, p, i, &state);
     plan_tensor(w, p, "output_norm.weight", 0, 0, p->width, &state);
     writer_end(w);

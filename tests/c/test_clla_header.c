@@ -94,6 +94,8 @@ static void test_rest(void) {
     REFUSED("key_length is 24", p.key_told = 24);
     REFUSED("value_length is 72", p.value_told = 72);
     REFUSED("there is no rope key", p.rope = 0, p.own_frequencies = true);
+    REFUSED("own frequencies, which are not scaled", p.own_frequencies = true, p.rope_linear = 4);
+    REFUSED("rope_freqs.weight: the architecture clla has no such tensor", p.own_frequencies = true, p.global_frequencies = true);
     REFUSED("attention.scale", p.scale = -1);
     REFUSED("attention.scale", p.scale = INFINITY);
     REFUSED("rope.freq_base", p.rope_base = -1);
@@ -159,6 +161,8 @@ static void test_good(void) {
     RUNS("clla", p.sinks = 1024);
     RUNS("clla", p.type = TENSOR_Q8_0, p.key = 40, p.value = 16);
     RUNS("f32", p.q_rank = 3);
+    RUNS("clla", p.rope_linear = 4, p.global_frequencies = true);
+    RUNS("clla", p.own_frequencies = true, p.rope_linear = 1, p.rope_base = 500);
     RUNS("q8,sinks=4", p.shared_up = true, p.own_frequencies = true);
     RUNS("bits=4,min,group=64,rope=4", p.no_norm = true);
     RUNS("width=heads,q4,min", p.key = 72, p.rope = 40);
