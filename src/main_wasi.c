@@ -1,6 +1,7 @@
 /* main_wasi.c: a small command line on the public C interface, for WASI runtimes and as a native program.
  *
- *     clla complete MODEL -p TEXT [options]      write on from TEXT, with --resume FILE behind what FILE holds
+ *     clla complete MODEL -p TEXT [options]      write on from TEXT, with --resume FILE behind what FILE holds, drawing as
+ *                                                it would have, unless --seed is given
  *     clla tokenize MODEL (-p TEXT | --file F)   the ids of a text; reads the file's header only
  *     clla inspect  MODEL [--ctx N --kv SPEC]    what the model is and what contexts cost, by parts; header only
  *
@@ -18,11 +19,11 @@
 #include "clla.h"
 #include "platform.h"
 
-enum { EXIT_DONE = 0, EXIT_USAGE = 2, EXIT_FILE = 3, EXIT_ROOM = 4, PIECE = 1 << 20 };
+enum { EXIT_DONE = 0, EXIT_USAGE = 2, EXIT_FILE = 3, EXIT_ROOM = 4, PIECE = 1 << 20, PATH_ROOM = 4096, NAMES_TRIED = 1000 };
 
 typedef struct command_line {
     const char *command, *model, *prompt, *file, *kv, *resume;
-    double max_tokens, temp, seed, ctx, threads; /* checked to be in range; max_tokens < 0: until the context is full */
+    double max_tokens, temp, seed, ctx, threads; /* in range; < 0, not given: max_tokens until the context is full, seed 0 */
     bool json, ignore_eos, bos, special;
 } command_line;
 
@@ -386,9 +387,32 @@ static clla_status write_session(clla_saver *saver, FILE *file, uint8_t *piece, 
     return status;
 }
 
+/* A new file beside `target`, which is to take its place. */
+static clla_status open_beside(const char *target, char path[PATH_ROOM], FILE **file, clla_error *error) {
+    *file = NULL;
+    for (int i = 0; i < NAMES_TRIED; i++) {
+        if (snprintf(path, PATH_ROOM, "%s.%d.tmp", target, i) >= PATH_ROOM)
+            return clla_fail(error, CLLA_BAD_ARGUMENT, "%s: the path is too long", target);
+        if ((*file = fopen(path, "wbx")) || errno != EEXIST) break;
+    }
+    if (*file == NULL) return clla_fail(error, CLLA_BAD_FILE, "%s cannot be written: %s", target, strerror(errno));
+    return CLLA_OK;
+}
+
+/* So that nothing is generated in vain. */
+static clla_status check_target(const char *target, clla_error *error) {
+    char path[PATH_ROOM];
+    FILE *file;
+    clla_status status = open_beside(target, path, &file, error);
+    if (status != CLLA_OK) return status;
+    fclose(file);
+    remove(path);
+    return CLLA_OK;
+}
+
 /* Whole or not at all: into another file, which takes the place of the old one. */
 static clla_status save(const completion *d, clla_error *error) {
-    char path[4096];
+    char path[PATH_ROOM];
     clla_save_options options = {.sampler = d->sampler};
     clla_saver *saver = NULL;
     FILE *file = NULL;
@@ -396,10 +420,7 @@ static clla_status save(const completion *d, clla_error *error) {
     uint8_t *piece = memory_resize(NULL, PIECE);
     clla_status status = piece == NULL ? no_memory("writing", PIECE, error)
                                        : clla_saver_create(d->session, &options, &saver, error);
-    if (status == CLLA_OK && (size_t)snprintf(path, sizeof path, "%s.tmp", d->line->resume) >= sizeof path)
-        status = clla_fail(error, CLLA_BAD_ARGUMENT, "%s: the path is too long", d->line->resume);
-    if (status == CLLA_OK && (file = fopen(path, "wb")) == NULL)
-        status = clla_fail(error, CLLA_BAD_FILE, "%s: %s", path, strerror(errno));
+    if (status == CLLA_OK) status = open_beside(d->line->resume, path, &file, error);
     if (status == CLLA_OK) status = write_session(saver, file, piece, error);
     if (file && fclose(file) != 0 && status == CLLA_OK)
         status = clla_fail(error, CLLA_BAD_FILE, "%s: %s", path, strerror(errno));
@@ -415,13 +436,25 @@ static clla_status save(const completion *d, clla_error *error) {
 static clla_status open_session(completion *d, clla_error *error) {
     const clla_session_options options = {.context = (uint32_t)d->line->ctx, .kv = d->line->kv};
     clla_status status = d->line->resume ? resume(d, &options, error) : CLLA_OK;
+    if (status == CLLA_OK && d->line->resume) status = check_target(d->line->resume, error);
     if (status != CLLA_OK || d->session) return status;
     return clla_session_create(d->model, &options, &d->session, error);
 }
 
+/* With the seed that is given; else the one of the file goes on, where it has one. */
+static clla_status open_sampler(completion *d, clla_error *error) {
+    const command_line *c = d->line;
+    const clla_sampler_options sampling = {.temperature = (float)c->temp, .seed = c->seed < 0 ? 0 : (uint64_t)c->seed};
+    clla_status status = clla_sampler_create(&sampling, clla_model_vocabulary(d->model), &d->sampler, error);
+    if (status != CLLA_OK || d->restorer == NULL || c->seed >= 0) return status;
+    clla_error why;
+    if (clla_restorer_sampler(d->restorer, d->sampler, &why) != CLLA_OK && c->temp > 0)
+        fprintf(stderr, "clla: %s: %s, so it draws with seed 0\n", c->resume, why.text);
+    return CLLA_OK;
+}
+
 static clla_status open_completion(completion *d, clla_error *error) {
     const command_line *c = d->line;
-    const clla_sampler_options sampling = {.temperature = (float)c->temp, .seed = (uint64_t)c->seed};
     clla_status status = load(c, false, &d->model, error);
     d->loaded = platform_milliseconds();
     if (status == CLLA_OK) status = open_session(d, error);
@@ -430,11 +463,9 @@ static clla_status open_completion(completion *d, clla_error *error) {
         status = tokenize(d->model, c->prompt, strlen(c->prompt), CLLA_SPECIAL | bos, &d->prompt_ids, &d->prompt_count,
                           error);
     if (status == CLLA_OK && d->prompt_count == 0)
-        status = clla_fail(error, CLLA_BAD_ARGUMENT, "the prompt is empty, and the model has no token to begin with");
-    if (status == CLLA_OK)
-        status = clla_sampler_create(&sampling, clla_model_vocabulary(d->model), &d->sampler, error);
-    if (status == CLLA_OK && d->restorer) clla_restorer_sampler(d->restorer, d->sampler, NULL); /* if one was saved */
-    return status;
+        status = clla_fail(error, CLLA_BAD_ARGUMENT, "the prompt is empty, and %s",
+                           bos ? "the model has no token to begin with" : "a session goes on with a token at least");
+    return status == CLLA_OK ? open_sampler(d, error) : status;
 }
 
 /* How many tokens there will be at most, and memory for them: the last one needs no room in the context. */
@@ -540,7 +571,7 @@ static int exit_status(clla_status status) {
 }
 
 int main(int n, char **arguments) {
-    command_line c = {.max_tokens = -1, .threads = 1};
+    command_line c = {.max_tokens = -1, .seed = -1, .threads = 1};
     clla_error error = {{0}};
     const int usage_status = read_command_line(n, arguments, &c);
     if (usage_status != EXIT_DONE) return usage_status;

@@ -213,7 +213,7 @@ for (const [model, kv] of SAVED) {
     const draw = ['--temp', '1', '--seed', '5', ...kv];
     const first = resumeEverywhere(model, undefined, '-p', 'Once upon a time', ...draw);
     for (const { ids } of first) assert.deepEqual(ids, first[0].ids);
-    const second = first.flatMap(({ after }) => resumeEverywhere(model, after, '-p', ' The dog', ...draw));
+    const second = first.flatMap(({ after }) => resumeEverywhere(model, after, '-p', ' The dog', '--temp', '1', ...kv));
     assert.equal(second.length, 9);
     const { ids: said } = startJson(PROGRAMS.natively, ['tokenize', model, '-p', ' The dog']);
     for (const { ids, prompt_ids } of second) {
@@ -221,6 +221,9 @@ for (const [model, kv] of SAVED) {
       assert.deepEqual(prompt_ids, said, 'only what is new is evaluated');
     }
     assert.notDeepEqual(resumeEverywhere(model, undefined, '-p', ' The dog', ...draw)[0].ids, second[0].ids);
+    const seeded = resumeEverywhere(model, first[0].after, '-p', ' The dog', ...draw);
+    for (const { ids } of seeded) assert.deepEqual(ids, seeded[0].ids);
+    assert.notDeepEqual(seeded[0].ids, second[0].ids, 'a seed that is given begins anew');
     const folder = mkdtempSync(path.join(tmpdir(), 'clla-programs-'));
     const file = path.join(folder, 'chat');
     const chat = ['chat', model, '--variant', 'simd', '--threads', '1', ...kv, '--resume', file, '--max-tokens', '12'];
@@ -254,6 +257,24 @@ test('a file that does not fit is refused by every program and stays as it is', 
     refused(3, /^clla: BAD_FILE: .*damaged/, damaged);
     refused(3, /^clla: TRUNCATED_FILE: /, after.subarray(0, -3));
     refused(2, /^clla: BAD_KV_SPEC: .*"f16"/, after, '--kv', 'q8');
+    refused(2, /a session goes on with a token at least/, after, '-p', '');
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('a session that cannot be saved is refused before anything is generated; nothing of others beside it is touched', () => {
+  for (const program of Object.values(PROGRAMS)) {
+    const folder = mkdtempSync(path.join(tmpdir(), 'clla-programs-'));
+    const complete = ['complete', model, '-p', 'Once', '--max-tokens', '2', '--resume'];
+    const nowhere = start(program, [...complete, path.join(folder, 's'.repeat(252))]);
+    assert.equal(nowhere.status, 3, nowhere.stderr);
+    assert.match(nowhere.stderr, /^clla: BAD_FILE: .*sss cannot be written: /);
+    assert.equal(nowhere.stdout, '');
+    const mine = path.join(folder, 'session.0.tmp');
+    writeFileSync(mine, 'mine');
+    assert.equal(start(program, [...complete, path.join(folder, 'session')]).status, 0);
+    assert.equal(readFileSync(mine, 'utf8'), 'mine');
+    assert.deepEqual(readdirSync(folder).sort(), ['session', 'session.0.tmp']);
     rmSync(folder, { recursive: true });
   }
 });
