@@ -45,7 +45,7 @@ static struct {
     {&latents, "q4"},      {&latents, "bits=4,min,rope=16"}, {&latents, "width=heads,f16"},
     {&sinking, "clla"},    {&sinking, "width=heads,q8"},
 };
-enum { KINDS = sizeof kinds / sizeof kinds[0] };
+enum { KINDS = sizeof kinds / sizeof kinds[0], FIRST_LATENT = 6 };
 
 static uint32_t random_state = 12345;
 static uint32_t pick(uint32_t below) { return (tiny_random(&random_state) >> 8) % below; }
@@ -175,11 +175,14 @@ static void continuations_are_equal(void) {
     }
 }
 
-/* The timeline of a latent cache can be cut and forked like any other: as if the rest had never been. */
+/* The timeline of a latent cache, within sinks and behind them, can be cut and forked like any other: as if the rest had
+ * never been. */
 static void latents_truncate_and_fork(void) {
-    for (int round = 0; round < 20; round++) {
-        const char *kv = kinds[6 + round % 5].kv;
-        clla_session *a = open_session(latents, kv, CONTEXT), *b = open_session(latents, kv, CONTEXT), *fork = NULL;
+    for (int round = 0; round < 4 * (KINDS - FIRST_LATENT); round++) {
+        int kind = FIRST_LATENT + round % (KINDS - FIRST_LATENT);
+        clla_model *m = *kinds[kind].model;
+        const char *kv = kinds[kind].kv;
+        clla_session *a = open_session(m, kv, CONTEXT), *b = open_session(m, kv, CONTEXT), *fork = NULL;
         int32_t ids[80];
         uint32_t keep = 1 + pick(39);
         random_ids(ids, 80);

@@ -205,16 +205,19 @@ test('a restored chat that is saved again gives the same file', () =>
     }
   }));
 
-test('a chat saved by one build of the engine goes on in another', () =>
-  withModel({ threads: 1, variant: 'simd', kv: 'q8' }, async (model) => {
+/** Each model with the cache that its chat is saved with; of latents the one they were trained for. @type {[string, string?][]} */
+const CACHES = [['tinystories-656k', 'q8'], ['clla-4m-chat']];
+for (const [name, kv] of CACHES) {
+  const source = path.join(root, `models/${name}.gguf`);
+  const acrossBuilds = async (/** @type {Model} */ model) => {
     const variants = nodeMajor < 22 ? ['simd'] : ['simd', 'relaxed'];
     const chat = model.chat({ template: LINES });
     await say(chat, 'Once upon a time', 'The dog was');
     const blob = await chat.save();
     const { text } = await say(chat, 'The sun');
     for (const variant of variants)
-      for (const threads of [1, 2])
-        await withModel({ threads, variant: /** @type {any} */ (variant) }, async (other) => {
+      for (const threads of [1, 2]) {
+        const goOn = async (/** @type {Model} */ other) => {
           const later = await other.restore(blob);
           const reply = await say(later, 'The sun');
           assert.equal(reply.text, text, `${variant} with ${threads} threads`);
@@ -222,5 +225,10 @@ test('a chat saved by one build of the engine goes on in another', () =>
           const back = await model.restore(await later.save());
           assert.deepEqual(back.messages, later.messages);
           assert.ok((await say(back, 'The end')).usage.cachedTokens > 60);
-        });
-  }));
+        };
+        await withModel({ threads, variant: /** @type {any} */ (variant), kv }, goOn, source);
+      }
+  };
+  test(`a chat with ${name} saved by one build of the engine goes on in another`, () =>
+    withModel({ threads: 1, variant: 'simd', kv }, acrossBuilds, source));
+}
