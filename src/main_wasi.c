@@ -292,8 +292,12 @@ static void print_session_json(const clla_session_size *size, const clla_session
            (unsigned long long)size->cache, (unsigned long long)size->scratch, size->bytes_per_token);
     printf(",\"kv\":\"%s\",\"bytes_per_token\":%.15g,\"mha_fp16_bytes_per_token\":%.15g,\"percent\":%.15g", size->kv,
            size->bytes_per_token, size->plain_bytes_per_token, percent_of_plain(size, size->bytes_per_token));
-    printf(",\"components\":{\"codes\":%.15g,\"scales\":%.15g,\"rope_keys\":%.15g,\"residual\":%llu},\"storing_layers\":%u",
-           size->codes, size->scales, size->rope_keys, (unsigned long long)size->sinks, (unsigned)size->rows);
+    const double rows = size->rows, sinks = (double)size->sinks;
+    printf(",\"components\":{\"codes\":%.15g,\"scales\":%.15g,\"rope_keys\":%.15g,\"residual\":%.15g},\"storing_layers\":%.15g",
+           size->codes, size->scales, size->rope_keys, sinks, rows);
+    printf(",\"storing_layer\":{\"bytes_per_token\":%.15g,\"codes\":%.15g,\"scales\":%.15g", size->bytes_per_token / rows,
+           size->codes / rows, size->scales / rows);
+    printf(",\"rope_keys\":%.15g,\"residual\":%.15g}", size->rope_keys / rows, sinks / rows);
     print_lengths("session_bytes", sizes, true);
     print_lengths("cache_bytes", sizes, false);
 }
@@ -304,6 +308,8 @@ static void print_session(const clla_session_size *size, const clla_session_size
     printf("a token: codes %.15g, scales %.15g, rope keys %.15g bytes, in %u layers: "
            "%.3g %% of multi-head attention in 16 bits\n",
            size->codes, size->scales, size->rope_keys, (unsigned)size->rows, percent_of_plain(size, size->bytes_per_token));
+    printf("a layer of them: codes %.15g, scales %.15g, rope keys %.15g bytes\n", size->codes / size->rows,
+           size->scales / size->rows, size->rope_keys / size->rows);
     if (size->sinks) printf("the first tokens in 16 bits: %llu bytes once\n", (unsigned long long)size->sinks);
     for (int i = 0; i < LENGTHS; i++)
         printf("%6u tokens: cache %llu bytes (%.3g %%), scratch %llu bytes\n", (unsigned)lengths[i],

@@ -111,12 +111,14 @@ for (const [where, program] of Object.entries(PROGRAMS)) {
     assert.equal(report.mha_fp16_bytes_per_token, 384);
     assert.equal(report.percent, 15.625);
     assert.equal(report.storing_layers, 2);
+    assert.deepEqual(report.storing_layer, { bytes_per_token: 30, codes: 16, scales: 6, rope_keys: 8, residual: 240 });
     for (const length of [2048, 8192, 32768, 131072]) {
       assert.ok(report.cache_bytes[length] >= 60 * length + 480 && report.cache_bytes[length] < 60 * length + 480 + 256);
       assert.ok(report.session_bytes[length] > report.cache_bytes[length]);
     }
     const page = start(program, ['inspect', 'tests/vectors/clla/models/sinks.gguf', '--kv', 'min']).stdout;
     assert.match(page, /codes 32, scales 12, rope keys 16 bytes, in 2 layers: 15\.6 % of multi-head attention/);
+    assert.match(page, /^a layer of them: codes 16, scales 6, rope keys 8 bytes$/m);
     assert.match(page, /^ {2}8192 tokens: cache \d+ bytes \(15\.\d %\), scratch \d+ bytes$/m);
   });
 

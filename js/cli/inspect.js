@@ -96,6 +96,13 @@ function sizesJson(session, lengths) {
     percent: percent(session, session.bytesPerToken),
     components: { codes, scales, rope_keys: ropeKeys, residual },
     storing_layers: session.storingLayers,
+    storing_layer: {
+      bytes_per_token: session.bytesPerToken / session.storingLayers,
+      codes: codes / session.storingLayers,
+      scales: scales / session.storingLayers,
+      rope_keys: ropeKeys / session.storingLayers,
+      residual: residual / session.storingLayers,
+    },
     session_bytes: Object.fromEntries(lengths.map((n) => [n.context, n.cacheBytes + n.scratchBytes])),
     cache_bytes: Object.fromEntries(lengths.map(({ context, cacheBytes }) => [context, cacheBytes])),
   };
@@ -185,18 +192,26 @@ function attentionRows({ heads, keyDim, kvHeads, latent }) {
 /** @param {number} value in percent */
 const formatPercent = (value) => `${Number(value.toPrecision(3))} %`;
 
+/**
+ * A token's share of each of `layers` layers: "108 bytes: codes 64, scales 12, rope keys 32".
+ * @param {Session} session
+ * @param {number} layers
+ */
+function partsText({ bytesPerToken, components: { codes, scales, ropeKeys } }, layers) {
+  const parts = Object.entries({ codes, scales, 'rope keys': ropeKeys }).filter(([, bytes]) => bytes > 0);
+  const named = parts.map(([name, bytes]) => `${name} ${formatCount(bytes / layers)}`);
+  return `${formatCount(bytesPerToken / layers)} bytes: ${named.join(', ')}`;
+}
+
 /** @param {ModelInfo} info @param {Session} session */
 function sessionRows({ layers }, session) {
-  const { codes, scales, ropeKeys, residual } = session.components;
-  const { bytesPerToken, storingLayers } = session;
-  const parts = { codes, scales, 'rope keys': ropeKeys };
-  const split = Object.entries(parts).filter(([, bytes]) => bytes > 0).map(([name, bytes]) => `${name} ${formatCount(bytes)}`);
-  const share = formatPercent(percent(session, session.bytesPerToken));
+  const { bytesPerToken, storingLayers, components: { residual } } = session;
+  const share = formatPercent(percent(session, bytesPerToken));
   return [
     colours(process.stdout).bold(`Cache ${session.kv}, ${formatCount(session.context)} tokens`),
-    row('a token', `${formatCount(bytesPerToken)} bytes: ${split.join(', ')}`),
+    row('a token', partsText(session, 1)),
     row('', `${share} of multi-head attention in 16 bits (${formatCount(session.plainBytesPerToken)} bytes)`),
-    row('a layer', `${formatCount(bytesPerToken / storingLayers)} bytes; ${storingLayers} of ${layers} layers store`),
+    row('a layer', `${partsText(session, storingLayers)}; ${storingLayers} of ${layers} store`),
     ...(residual > 0 ? [row('first tokens', `${formatBytes(residual)} more, once, to keep them in 16 bits`)] : []),
     row('in all', `${formatBytes(session.cacheBytes)} (${formatCount(session.cacheBytes)} bytes)`),
     row('working memory', `${formatBytes(session.scratchBytes)} with one thread`),

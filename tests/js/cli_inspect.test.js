@@ -25,8 +25,8 @@ test('inspect tells shapes, bytes by type and what a context takes', () => {
 
 test('inspect --json has the shape that is kept stable', () => {
   const report = cllaJson(['inspect', tiny, '--kv', 'q8']);
-  const keys = ['model', 'session', 'kv', 'bytes_per_token', 'mha_fp16_bytes_per_token', 'percent', 'components', 'storing_layers'];
-  assert.deepEqual(Object.keys(report), [...keys, 'session_bytes', 'cache_bytes']);
+  const keys = ['model', 'session', 'kv', 'bytes_per_token', 'mha_fp16_bytes_per_token', 'percent', 'components'];
+  assert.deepEqual(Object.keys(report), [...keys, 'storing_layers', 'storing_layer', 'session_bytes', 'cache_bytes']);
   assert.deepEqual(Object.keys(report.components), ['codes', 'scales', 'rope_keys', 'residual']);
   assert.deepEqual(Object.keys(report.session_bytes), LENGTHS);
   assert.deepEqual(Object.keys(report.cache_bytes), LENGTHS);
@@ -36,6 +36,7 @@ test('inspect --json has the shape that is kept stable', () => {
   assert.equal(report.mha_fp16_bytes_per_token, 4 * 128 * 2);
   assert.equal(report.percent, 100 * (288 / 1024));
   assert.equal(report.storing_layers, 2);
+  assert.deepEqual(report.storing_layer, { bytes_per_token: 144, codes: 128, scales: 16, rope_keys: 0, residual: 0 });
 });
 
 test('inspect of latents: the layers that own one, their codes, scales, rope keys and first tokens', () => {
@@ -45,6 +46,7 @@ test('inspect of latents: the layers that own one, their codes, scales, rope key
   assert.equal(report.storing_layers, 2);
   assert.deepEqual(report.components, { codes: 2 * 16, scales: 2 * (2 + 2), rope_keys: 2 * 8, residual: 2 * 3 * 40 * 2 });
   assert.equal(report.bytes_per_token, 56);
+  assert.deepEqual(report.storing_layer, { bytes_per_token: 28, codes: 16, scales: 4, rope_keys: 8, residual: 240 });
   assert.equal(report.mha_fp16_bytes_per_token, 4 * 24 * 4);
   for (const length of LENGTHS) {
     const constant = report.cache_bytes[length] - Number(length) * 56 - report.components.residual;
@@ -130,7 +132,7 @@ test('the page tells the same in 80 columns', () => {
   const other = clla(['inspect', latents, '--kv', 'min,sinks=9']).stdout;
   assert.match(other, /latent +32 channels, rope key of 8; 2 of 4 layers own one\n/);
   assert.match(other, /Cache min,sinks=9, 4,096 tokens\n +a token +60 bytes: codes 32, scales 12, rope keys 16\n/);
-  assert.match(other, /a layer +30 bytes; 2 of 4 layers store\n +first tokens +1\.44 kB more, once/);
+  assert.match(other, /a layer +30 bytes: codes 16, scales 6, rope keys 8; 2 of 4 store\n +first tokens +1\.44 kB more, once/);
   for (const line of `${page}${other}`.split('\n')) assert.ok(line.length <= 80, line);
 });
 
