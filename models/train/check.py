@@ -1,6 +1,6 @@
 """Is the exported model the trained one?
 
-    python check.py RUN --data FOLDER --text FILE [--type f32] [--chunks 20] [--kv SPEC] [--model FILE] [--write OUT.json]
+    python check.py RUN --data FOLDER --text FILE [--type f32] [--chunks 40] [--kv SPEC] [--model FILE] [--write OUT.json]
 
 exports RUN, lets the engine (js/cli.js perplexity) score chunks of FILE, lets the framework score the same tokens, and prints
 both perplexities. Exit code 1 where they differ by more than 0.5 %, or where the tokens are not the same. With --model the
@@ -60,7 +60,7 @@ def main():
     p.add_argument('--data', required=True)
     p.add_argument('--text', required=True)
     p.add_argument('--type', choices=('f32', 'f16', 'q8_0'), default='f32')
-    p.add_argument('--chunks', type=int, default=20)
+    p.add_argument('--chunks', type=int, default=40)
     p.add_argument('--kv', default='')
     p.add_argument('--checkpoint', default='last.pt')
     p.add_argument('--model', help='the exported file')

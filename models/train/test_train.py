@@ -1,4 +1,5 @@
 """python -m unittest discover models/train: what the other parts of the project rely on."""
+import argparse
 import json
 import os
 import sys
@@ -121,6 +122,21 @@ class Attention(unittest.TestCase):
             if 'engine' in run:
                 c = twins.kinds(twins.TABLES[path.parent.name])[run['name']]
                 self.assertEqual(model.cache_bytes(c), run['engine']['bytes_per_token'], path)
+
+
+class Tables(unittest.TestCase):
+    def test_losses_are_the_means_of_their_sources(self):
+        for path in twins.HERE.glob('results/*/*-?.json'):
+            with self.subTest(path.name):
+                run = json.loads(path.read_text())
+                shares = run['texts']['shares']
+                self.assertAlmostEqual(sum(shares[n] * run['sources'][n] for n in shares) / sum(shares.values()), run['loss'], 4)
+
+    def test_runs_over_other_texts_do_not_come_into_a_table(self):
+        with tempfile.TemporaryDirectory() as data:
+            Path(data, 'sources.json').write_text('{}')
+            with self.assertRaisesRegex(SystemExit, 'holds other texts'):
+                twins.check_texts(argparse.Namespace(table='full', data=data))
 
 
 class Recall(unittest.TestCase):

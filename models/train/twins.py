@@ -13,6 +13,7 @@ full and so on. All hold the same runs; they differ in the size of the model, th
 Equal parameters: the FFN of each kind is made as wide, in steps of 8, as brings its count nearest to MHA's.
 """
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -38,7 +39,7 @@ class Table:
     tried: tuple             # (kind, gain): runs with another gain
 
 
-BRIEF = ('--batch', '8', '--warm-up', '0.1e6', '--recall', '0.7')
+BRIEF = ('--batch', '8', '--warm-up', '0.1e6', '--recall', '0.7', '--precision', 'f32')
 LONG = ('--warm-up', '0.2e6', '--recall', '0.4')
 TABLES = {
     'small': Table(SMALL, 5e6, BRIEF, 0.5, (('mha', 0.5), ('clla-int4', 1.0))),
@@ -101,9 +102,25 @@ def run_one(a, name, seed, left):
     """Train (name, seed) for at most `left` seconds; True when it is finished."""
     table = TABLES[a.table]
     work = working_folder(a, name, f'{name}-{seed}')
+    check_texts(a)
     stop = ['--stop-after', str(max(left, 1))] if left < math.inf else []
     train(a, work, '--lr', str(RATE), '--tokens', str(table.tokens), '--seed', str(seed), '--evaluate', str(table.tokens / EVALUATIONS), *stop)
     return summarize(a, name, seed, work, table.tokens)
+
+
+def texts_of(data):
+    """Which texts rows are drawn from, and each one's share of them."""
+    raw = Path(f'{data}/sources.json').read_bytes()
+    shares = {name: source['share'] for name, source in json.loads(raw).items()}
+    return {'sha256': hashlib.sha256(raw).hexdigest(), 'shares': shares}
+
+
+def check_texts(a):
+    """Runs of one table can be compared where they read the same texts."""
+    for runs in results(a.table).values():
+        for r in runs:
+            if r['texts']['sha256'] != texts_of(a.data)['sha256']:
+                sys.exit(f"{a.data} holds other texts than results/{a.table}/{r['name']}-{r['seed']}.json was made with")
 
 
 def summarize(a, name, seed, work, tokens):
@@ -119,7 +136,7 @@ def summarize(a, name, seed, work, tokens):
     if max(held, default=0) < tokens - 4 * c.context:
         return False
     last = held[max(held)]
-    result = {'name': name, 'seed': seed, 'parameters': parameters(c), 'ffn': c.ffn, 'tokens': max(held),
+    result = {'name': name, 'seed': seed, 'parameters': parameters(c), 'ffn': c.ffn, 'tokens': max(held), 'texts': texts_of(a.data),
               'gain': c.gain, 'loss': last['mean'],
               'sources': {n: v['loss'] for n, v in last.items() if n != 'mean' and 'accuracy' not in v},
               'recall': {n: v for n, v in last.items() if n != 'mean' and 'accuracy' in v},
@@ -182,20 +199,31 @@ def interval(values, digits=3):
     return f'{mean:.{digits}f} ± {t * deviation / math.sqrt(n):.{digits}f}'
 
 
+def without_templates(r):
+    """The loss on the other texts: what is held out of the templates is made of phrases that were read, in another order."""
+    shares = {name: share for name, share in r['texts']['shares'].items() if name != 'templates'}
+    return sum(share * r['sources'][name] for name, share in shares.items()) / sum(shares.values())
+
+
+def each(values):
+    """All of them; one where they are the same."""
+    texts = [f'{v:.1f}' for v in values]
+    return texts[0] if len(set(texts)) == 1 else ', '.join(texts)
+
+
 def print_table(a):
     found = results(a.table)
     cache = {name: cache_bytes(c) for name, c in kinds(TABLES[a.table]).items()}
-    mha = {r['seed']: r['loss'] for r in found.get('mha', [])}
-    print('| kind | seeds | parameters | FFN | cache B/token | % of MHA fp16 | loss | / MHA | copy, % | look-up, % |')
-    print('|---|---|---|---|---|---|---|---|---|---|')
+    mha = {r['seed']: r for r in found.get('mha', [])}
+    print('| kind | seeds | parameters | FFN | cache B/token | % of MHA fp16 | loss | / MHA | / MHA, no templates | copy, % | look-up, % |')
+    print('|---|---|---|---|---|---|---|---|---|---|---|')
     for name, runs in found.items():
-        loss = [r['loss'] for r in runs]
-        pairs = [(r['loss'], mha[r['seed']]) for r in runs if r['seed'] in mha]   # the same seeds: the same rows
-        ratio = interval([x / y for x, y in pairs]) if pairs and name != 'mha' else '1'
-        recall = [interval([100 * r['recall'][t]['accuracy'] for r in runs], 1) for t in ('copy', 'look-up')]
+        pairs = [(r, mha[r['seed']]) for r in runs if r['seed'] in mha and name != 'mha']   # the same seeds: the same rows
+        ratios = [interval([of(x) / of(y) for x, y in pairs]) if pairs else '1' for of in (lambda r: r['loss'], without_templates)]
+        recall = [each([100 * r['recall'][t]['accuracy'] for r in runs]) for t in ('copy', 'look-up')]
         r = runs[0]
         print(f"| {name} | {len(runs)} | {r['parameters']:,} | {r['ffn']} | {cache[name]} | {100 * cache[name] / cache['mha']:.2f} | "
-              f"{interval(loss)} | {ratio} | {recall[0]} | {recall[1]} |")
+              f"{interval([r['loss'] for r in runs])} | {' | '.join(ratios)} | {' | '.join(recall)} |")
 
 
 def plot(a):
