@@ -139,6 +139,7 @@ def build(folder, out, vocab, known, templates):
         tokenizer = train_tokenizer((d[:20000] for parts in sources.values() for d in parts['train'][:8000]), vocab)
     tokenizer.save(f'{out}/tokenizer.json')
     with open(f'{out}/attribution.tsv', 'w', encoding='utf8') as f:
+        f.write('collection\ttitle\tlicence\tpeople\n')
         f.writelines(sorted(line + '\n' for _, line in story_books(folder)))
     table = {}
     for name, parts in sources.items():
