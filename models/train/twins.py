@@ -1,13 +1,13 @@
 """Twins: small models alike in all but their attention, trained on the same rows, and the table of what came out.
 
     python twins.py run --data FOLDER --work FOLDER [--table TABLE] [--only NAME...] [--seeds N...] [--stop-after SECONDS]
-    python twins.py rates --data FOLDER --work FOLDER [--table TABLE] [--only NAME...]
+    python twins.py tune --data FOLDER --work FOLDER [--table TABLE] [--only NAME...]
     python twins.py print [--table TABLE]
     python twins.py plot OUT.svg [--table TABLE]
 
 `run` goes through the list of its table in order, skips what is finished, resumes what was stopped, and writes one small
-file a run into results/<table>/. `rates` tries learning rates on the five kinds, a million tokens each, and writes
-results/<table>/rates.json. `print` makes the Markdown table of what is there. TABLE is one of TABLES: small, deep,
+file a run into results/<table>/. `tune` tries learning rates and initial gains on the five kinds, a million tokens or two
+each, and writes results/<table>/rates.json and gains.json. `print` makes the Markdown table of what is there. TABLE is one of TABLES: small, deep,
 full and so on. All hold the same runs; they differ in the size of the model, the number of tokens and how it is trained.
 
 Equal parameters: the FFN of each kind is made as wide, in steps of 8, as brings its count nearest to MHA's.
@@ -35,20 +35,23 @@ class Table:
     shape: Config
     tokens: float
     training: tuple          # arguments of train.py
-    gain: float              # initial gain of the latent kinds' W_UK and W_UV
+    gain: float              # initial gain of the latent kinds' W_UK and W_UV; plain kinds have 1
+    trial: float             # tokens of a run that tries a learning rate or a gain
     tried: tuple             # (kind, gain): runs with another gain
 
 
 BRIEF = ('--batch', '8', '--warm-up', '0.1e6', '--recall', '0.7', '--precision', 'f32')
 LONG = ('--warm-up', '0.2e6', '--recall', '0.4')
 TABLES = {
-    'small': Table(SMALL, 5e6, BRIEF, 0.5, (('mha', 0.5), ('clla-int4', 1.0))),
-    'deep': Table(replace(SMALL, layers=6), 5e6, BRIEF, 0.5, (('clla-int4', 1.0),)),
-    'full-f32': Table(FULL, 20e6, LONG + ('--batch', '8', '--precision', 'f32'), 1.0, ()),
-    'full-bf16': Table(FULL, 20e6, LONG + ('--batch', '8'), 1.0, ()),
-    'full': Table(FULL, 20e6, LONG + ('--batch', '4', '--recall-early', '0.7', '8e6', '--shortest-block', '32'), 1.0, ()),
+    'small': Table(SMALL, 5e6, BRIEF, 0.5, 1e6, (('mha', 0.5), ('clla-int4', 1.0))),
+    'deep': Table(replace(SMALL, layers=6), 5e6, BRIEF, 0.5, 1e6, (('clla-int4', 1.0),)),
+    'full-f32': Table(FULL, 20e6, LONG + ('--batch', '8', '--precision', 'f32'), 1.0, 2e6, ()),
+    'full-bf16': Table(FULL, 20e6, LONG + ('--batch', '8'), 1.0, 2e6, ()),
+    'full': Table(FULL, 20e6, LONG + ('--batch', '4', '--recall-early', '0.7', '8e6', '--shortest-block', '32'), 0.5, 2e6,
+                  (('clla-int4', 1.0),)),
 }
 RATES = (2e-3, 4e-3, 8e-3)
+GAINS = (0.25, 0.5, 1.0)
 RATE = 4e-3                                              # the best of them (results/small/rates.json)
 TRAINING = ('--optimizer', 'muon', '--decay', '0.3', '--held-rows', '32')
 EVALUATIONS = 10
@@ -84,11 +87,11 @@ def order(table):
             + [(n, 1) for n in ('rank-32', 'int4-late', 'owners-first', 'share-1', 'share-3')])
 
 
-def working_folder(a, name, folder):
-    """It holds checkpoints and log of a run of kind `name`, and what it was asked for."""
+def working_folder(a, config, folder):
+    """It holds checkpoints and log of a run, and what it was asked for."""
     work = f'{a.work}/{a.table}/{folder}'
     os.makedirs(work, exist_ok=True)
-    kinds(TABLES[a.table])[name].save(f'{work}/asked.json')
+    config.save(f'{work}/asked.json')
     return work
 
 
@@ -101,7 +104,7 @@ def train(a, work, *arguments):
 def run_one(a, name, seed, left):
     """Train (name, seed) for at most `left` seconds; True when it is finished."""
     table = TABLES[a.table]
-    work = working_folder(a, name, f'{name}-{seed}')
+    work = working_folder(a, kinds(table)[name], f'{name}-{seed}')
     check_texts(a)
     stop = ['--stop-after', str(max(left, 1))] if left < math.inf else []
     train(a, work, '--lr', str(RATE), '--tokens', str(table.tokens), '--seed', str(seed), '--evaluate', str(table.tokens / EVALUATIONS), *stop)
@@ -161,20 +164,30 @@ def run(a):
         print(f'{name} seed {seed}: {"finished" if done else "stopped"}', flush=True)
 
 
-def rates(a):
-    """Each of the five kinds with each learning rate: loss on held-out text after a million tokens."""
-    path = HERE / 'results' / a.table / 'rates.json'
-    found = json.loads(path.read_text()) if path.exists() else {}
+def tune(a):
+    """Loss on held-out text after a trial: each of the five kinds with each learning rate and each gain."""
+    table = TABLES[a.table]
     for name in a.only or KINDS:
+        kind = kinds(table)[name]
         for rate in RATES:
-            if str(rate) in found.setdefault(name, {}):
-                continue
-            work = working_folder(a, name, f'rates/{name}-{rate}')
-            train(a, work, '--lr', str(rate), '--tokens', '1e6', '--evaluate', '0.5e6')
-            *_, last = (line for line in open(f'{work}/log.jsonl') if '"held"' in line)
-            found[name][str(rate)] = json.loads(last)['held']['mean']
-            path.write_text(json.dumps(found, indent=1) + '\n')
-            print(name, rate, found[name][str(rate)], flush=True)
+            trial(a, 'rates', name, rate, kind, rate)
+        for gain in GAINS:
+            if gain != kind.gain:                        # that is among the rates
+                trial(a, 'gains', name, gain, replace(kind, gain=gain), RATE)
+
+
+def trial(a, what, name, value, kind, rate):
+    path = HERE / 'results' / a.table / f'{what}.json'
+    found = json.loads(path.read_text()) if path.exists() else {}
+    if str(value) in found.setdefault(name, {}):
+        return
+    tokens = TABLES[a.table].trial
+    work = working_folder(a, kind, f'{what}/{name}-{value}')
+    train(a, work, '--lr', str(rate), '--tokens', str(tokens), '--evaluate', str(tokens / 2))
+    *_, last = (line for line in open(f'{work}/log.jsonl') if '"held"' in line)
+    found[name][str(value)] = json.loads(last)['held']['mean']
+    path.write_text(json.dumps(found, indent=1) + '\n')
+    print(what, name, value, found[name][str(value)], flush=True)
 
 
 def results(table):
@@ -246,7 +259,7 @@ def plot(a):
 
 def main():
     p = argparse.ArgumentParser(description='twins: the same model with other attention')
-    p.add_argument('do', choices=('run', 'rates', 'print', 'plot'))
+    p.add_argument('do', choices=('run', 'tune', 'print', 'plot'))
     p.add_argument('out', nargs='?', help='picture of the learning curves')
     p.add_argument('--table', choices=tuple(TABLES), default='small')
     p.add_argument('--data', help='folder made by data.py, with the vocabulary of the table')
@@ -256,11 +269,11 @@ def main():
     p.add_argument('--stop-after', type=float, default=math.inf, help='seconds, all runs together')
     p.add_argument('--compile', action='store_true')
     a = p.parse_args()
-    if a.do in ('run', 'rates') and not (a.data and a.work):
+    if a.do in ('run', 'tune') and not (a.data and a.work):
         p.error(f'{a.do} wants --data and --work')
     if a.do == 'plot' and not a.out:
         p.error('plot wants the name of the picture: OUT.svg')
-    {'run': run, 'rates': rates, 'print': print_table, 'plot': plot}[a.do](a)
+    {'run': run, 'tune': tune, 'print': print_table, 'plot': plot}[a.do](a)
 
 
 if __name__ == '__main__':
