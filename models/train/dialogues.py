@@ -215,11 +215,12 @@ SUBJECT = re.compile(r'\b(girl|boy|cat|dog|rabbit|bunny|bird|horse|pony|mouse|fo
 
 
 def subject_of(rng, story):
-    """Something the story is about: the word of SUBJECT it has most of, or a name that it uses again and again."""
+    """Something the story is about: the word of SUBJECT it has most of, or a name that it uses again and again (of several
+    that come as often, the first)."""
     counts = {}
     for word in SUBJECT.findall(story.lower()):
         counts[word] = counts.get(word, 0) + 1
-    named = {n: story.count(n) for n in set(re.findall(r'(?<=[a-z,] )[A-Z][a-z]{2,8}\b', story))}
+    named = {n: story.count(n) for n in re.findall(r'(?<=[a-z,] )[A-Z][a-z]{2,8}\b', story)}
     name = max(named, key=named.get, default=None)
     if name and named[name] > 2 and rng.random() < 0.3:
         return name

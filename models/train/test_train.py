@@ -13,6 +13,7 @@ import torch
 
 sys.path.insert(0, os.path.dirname(__file__))
 import data
+import dialogues
 import export
 import model
 import train
@@ -137,6 +138,19 @@ class Tables(unittest.TestCase):
             Path(data, 'sources.json').write_text('{}')
             with self.assertRaisesRegex(SystemExit, 'holds other texts'):
                 twins.check_texts(argparse.Namespace(table='full', data=data))
+
+    def test_texts_that_count_as_alike_are_those_of_a_table(self):
+        digests = {run['texts']['sha256'] for table in twins.TABLES for runs in twins.results(table).values() for run in runs}
+        self.assertLessEqual(set(twins.ALIKE.values()), digests)
+
+
+class Templates(unittest.TestCase):
+    def test_of_names_that_come_as_often_a_story_is_about_the_first(self):
+        names = 'Tom Ben Lily Sue Kyle Amma Jack Rose'.split()
+        story = ' '.join(f'so {name} ran.' for name in names * 3)
+        rng = np.random.default_rng(0)
+        subjects = {dialogues.subject_of(rng, story) for _ in range(50)}
+        self.assertEqual(subjects, {'Tom', None})
 
 
 class Recall(unittest.TestCase):
