@@ -62,11 +62,12 @@ export const openChat = async (runtime, name, signal, changes) =>
  * @param {{sampling?: import('./types.d.ts').CheckedSampling, trim?: boolean | number}} changes
  * @returns {Chat}
  */
-function chatFrom(runtime, { session, length, kv, cache, note }, { sampling, trim = note.trim }) {
+function chatFrom(runtime, { session, length, cache, note }, { sampling, trim = note.trim }) {
   const { messages, template, seed, attempt } = note;
   runtime.renderer.prepare();
   const settings = { sampling: { ...note.sampling, seed, ...sampling }, template, trim };
-  const from = { session: Promise.resolve(session), held: [...messages], attempt, kv, cache, length };
+  const held = { entries: [...messages], tokens: length };
+  const from = { session: Promise.resolve(session), held, attempt, cache, length };
   return chatOver(runtime, settings, messages, from);
 }
 
@@ -82,21 +83,14 @@ export const keeperOf = new WeakMap();
 const messageOf = ({ role, content }) => ({ role, content });
 
 /**
- * Another session in its place, with no tokens.
- * @param {Runtime} runtime @param {SessionFacts} own @param {string} kv
- * @returns {Promise<SessionFacts>}
- */
-async function emptySession(runtime, { session, context, restored }, kv) {
-  await runtime.call(COMPUTE.SESSION_FREE, { session }); // first: there may be no room for two
-  return { ...(await runtime.call(COMPUTE.SESSION_CREATE, { context, kv })), restored };
-}
-
-/**
+ * @typedef {object} Held what is known of the tokens in a session: the first so many are of these messages and of no others
+ * @property {ChatEntry[]} entries
+ * @property {number} tokens
+ *
  * @typedef {object} From what there is of a chat already
  * @property {Promise<SessionFacts>} [session] else one is taken when first needed
- * @property {ChatEntry[]} [held] whose tokens the session has, if it has no others
+ * @property {Held} [held] by the session
  * @property {number} [attempt]
- * @property {string} [kv] of the session
  * @property {CacheFacts} [cache]
  * @property {number} [length] tokens in the session
  */
@@ -110,7 +104,7 @@ async function emptySession(runtime, { session, context, restored }, kv) {
  */
 function chatOver(runtime, settings, entries, from = {}) {
   let { session, held, attempt = 0 } = from;
-  const { kv = runtime.wanted.kv, cache = runtime.cacheFacts, length = 0 } = from;
+  const { cache = runtime.cacheFacts, length = 0 } = from;
   const baseSeed = settings.sampling.seed ?? runtime.randomSeed(); // a retry is another attempt, which draws anew
   let closed = false;
   /** Until the session may change again. @type {Promise<unknown>} */
@@ -155,7 +149,8 @@ function chatOver(runtime, settings, entries, from = {}) {
     let asked = [...entries];
     /** @type {import('./types.d.ts').Message[]} */
     let trimmed = [];
-    const heldBefore = held;
+    /** @type {Held | undefined} */
+    let heldBefore;
 
     async function prompt() {
       const { trim } = settings;
@@ -174,23 +169,25 @@ function chatOver(runtime, settings, entries, from = {}) {
     own.reply = startReply(async (signal, show) => {
       try {
         await Promise.all([previous, saving]);
+        heldBefore = held;
         const made = await runtime.generate({
           prompt,
-          session: () => ((held = asked), ownSession()),
+          session: () => ((held = undefined), ownSession()),
           options: { ...checked, sampling: { ...merged, seed } },
           signal,
           show,
         });
         const result = trimmed.length > 0 ? { ...made, trimmed } : made;
-        held = undefined; // what a reply that is forgotten has said is nobody's
-        if (!own.live) return result;
-        last = { contextUsed: result.usage.contextUsed, cachedTokens: result.usage.cachedTokens };
+        if (!own.live) return result; // what a reply that is forgotten has said is nobody's
+        const { contextUsed, cachedTokens } = result.usage;
+        last = { contextUsed, cachedTokens };
         if (result.finishReason === 'abort' && result.ids.length === 0) {
+          held = heldBefore && { ...heldBefore, tokens: Math.min(heldBefore.tokens, cachedTokens) };
           entries.splice(0, entries.length, ...before);
           return made;
         }
         entries.push({ role: 'assistant', content: result.text, ids: result.usage.reusable ? result.ids : undefined });
-        held = [...entries];
+        held = { entries: [...entries], tokens: contextUsed };
         return result;
       } catch (error) {
         if (error instanceof CllaError && error.code === 'CONTEXT_FULL') held = heldBefore; // the session was not touched
@@ -204,13 +201,13 @@ function chatOver(runtime, settings, entries, from = {}) {
     return own.reply;
   }
 
-  /** A session that could not be had may be had later. */
+  /** A session that could not be had may be had later, with other tokens. */
   async function ownSession() {
     session ??= runtime.takeSession();
     try {
       return await session;
     } catch (error) {
-      session = undefined;
+      session = held = undefined;
       throw error;
     }
   }
@@ -222,11 +219,11 @@ function chatOver(runtime, settings, entries, from = {}) {
    */
   async function ownTokens(kept) {
     const own = await ownSession();
-    if (held?.every((entry, i) => entry === kept[i])) return own;
-    held = [];
-    last = { contextUsed: 0, cachedTokens: 0 };
-    session = emptySession(runtime, own, kv);
-    return ownSession();
+    if (!held?.entries.every((entry, i) => entry === kept[i])) held = { entries: [], tokens: 0 };
+    const { tokens } = held;
+    await runtime.call(COMPUTE.SESSION_TRUNCATE, { session: own.session, length: tokens });
+    if (tokens < last.contextUsed) last = { contextUsed: tokens, cachedTokens: 0 };
+    return own;
   }
 
   /** @param {ChatEntry[]} asked */
@@ -302,7 +299,7 @@ function chatOver(runtime, settings, entries, from = {}) {
       forked?.catch(() => {});
       const own = { ...settings, sampling: { ...settings.sampling, seed: baseSeed } };
       const same = running ? undefined : held; // a reply under way is not the fork's
-      return chatOver(runtime, own, [...entries], { session: forked, held: same, kv, cache, length: last.contextUsed });
+      return chatOver(runtime, own, [...entries], { session: forked, held: same, cache, length: last.contextUsed });
     },
 
     async save(options) {

@@ -22,6 +22,8 @@ export const COMPUTE = /** @type {const} */ ({
   SESSION_CREATE: 'sessionCreate',
   /** { session } -> { session, context }: another one with the same tokens. */
   SESSION_FORK: 'sessionFork',
+  /** { session, length }: forget the tokens from there on. */
+  SESSION_TRUNCATE: 'sessionTruncate',
   /** { session } */
   SESSION_FREE: 'sessionFree',
   /** { session, note } -> { saver, size }: begin to save it; it must not change meanwhile. note: bytes that go along. */

@@ -104,7 +104,7 @@ async function feedFile(runtime, restorer, file, signal) {
 async function adopt(runtime, { session, context, length, kv, note }) {
   const own = { session, context, restored: true };
   try {
-    return { session: own, length, kv, cache: await runtime.cacheFactsOf(kv, own), note: readNote(note) };
+    return { session: own, length, cache: await runtime.cacheFactsOf(kv, own), note: readNote(note) };
   } catch (error) {
     await runtime.call(COMPUTE.SESSION_FREE, { session });
     throw error;

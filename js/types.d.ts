@@ -623,7 +623,6 @@ export interface RestoredSession {
   session: SessionFacts;
   /** Tokens in it. */
   length: number;
-  kv: string;
   cache: CacheFacts;
   note: ChatNote;
 }

@@ -241,6 +241,9 @@ const computeHandlers = ({ readParts }) => ({
     return keepSession(engine.sessionFork(session), made);
   },
 
+  /** @param {{session: number, length: number}} params */
+  [COMPUTE.SESSION_TRUNCATE]: ({ session, length }) => engine.sessionTruncate(session, length),
+
   /** @param {{session: number}} params */
   [COMPUTE.SESSION_FREE]({ session }) {
     sessions.delete(session);

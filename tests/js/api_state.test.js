@@ -193,6 +193,27 @@ test('a saved chat holds the tokens of its own messages, not those of a chat bef
     running.stop();
   }));
 
+test('a reply that is stopped before its first word leaves what was read before it in the cache', () =>
+  withModel({ threads: 1 }, async (model) => {
+    const chat = model.chat(DRAWN);
+    await say(chat, 'Once upon a time', 'The dog was');
+    const { contextUsed } = chat.usage;
+    for (let i = 0; i < 2; i++) {
+      const stop = new AbortController();
+      const long = { ...SHORT, signal: stop.signal, onPrefill: () => stop.abort() };
+      const { ids } = await chat.send('My secret is marmalade. '.repeat(40), long).done;
+      assert.deepEqual(ids, []);
+      assert.ok(chat.usage.contextUsed > contextUsed, 'some of it was read');
+    }
+    const fork = chat.fork();
+    for (const saved of [await chat.save(), await fork.save()]) {
+      const later = await model.restore(saved);
+      assert.equal(later.usage.contextUsed, contextUsed);
+      assert.equal((await say(later, 'The sun')).usage.cachedTokens, contextUsed);
+    }
+    assert.equal(chat.usage.contextUsed, contextUsed);
+  }));
+
 test('a restored chat that is saved again gives the same file', () =>
   withModel({ threads: 1 }, async (model) => {
     const settings = [DRAWN, {}, { sampling: { seed: 7, topK: 5 } }, { sampling: { logitBias: { 5: -Infinity }, temperature: 1 } }];
