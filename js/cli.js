@@ -22,7 +22,7 @@ import { embedCommand } from './cli/embed.js';
 import { inspectCommand, tokenizeCommand } from './cli/inspect.js';
 import { benchCommand, perplexityCommand } from './cli/measure.js';
 import { listCommand, pullCommand, removeCommand } from './cli/store.js';
-import { colours, interrupts } from './cli/terminal.js';
+import { FULL, colours, interrupts } from './cli/terminal.js';
 
 /** @type {Partial<Record<import('./types.js').CllaErrorCode, number>>} */
 const EXIT_CODES = {
@@ -190,7 +190,6 @@ function report(error) {
 
 /** The reader left; the terminal was closed. @type {Record<string, number>} */
 const GONE = { EPIPE: 0, EIO: 129 };
-const FULL = ['ENOSPC', 'EDQUOT', 'EFBIG'];
 process.stdout.on('error', (/** @type {NodeJS.ErrnoException} */ { code = '', message }) => {
   if (code in GONE) process.exit(GONE[code]);
   process.stderr.write(`${colours(process.stderr).red('clla:')} the output cannot be written: ${message}\n`);

@@ -138,10 +138,11 @@ function note({ finishReason: reason, ids }, chat) {
 }
 
 /** @param {Chat} chat */
-function usage({ usage: u }) {
-  const share = `${formatCount(u.contextUsed)} of ${formatCount(u.contextSize)} tokens`;
-  return `context ${share}, ${formatBytes(u.kvBytesPerToken)} each, ${formatBytes(u.kvBytes)} set aside`;
-}
+const contextUsed = ({ usage: u }) => `context ${formatCount(u.contextUsed)} of ${formatCount(u.contextSize)} tokens`;
+
+/** @param {Chat} chat */
+const usage = (chat) =>
+  `${contextUsed(chat)}, ${formatBytes(chat.usage.kvBytesPerToken)} each, ${formatBytes(chat.usage.kvBytes)} set aside`;
 
 /**
  * @param {import('../types.js').ModelInfo} info
@@ -156,7 +157,8 @@ async function interactive(info, description, talk, interrupts) {
   for (const reason of info.reasons) process.stdout.write(`${out.dim(reason)}\n`);
   process.stdout.write(`${out.dim('/help lists the commands')}\n`);
   const { length } = talk.chat().messages;
-  if (length > 0) process.stdout.write(`${out.dim(`going on after ${formatCount(length)} messages: ${usage(talk.chat())}`)}\n`);
+  const before = `going on after ${formatCount(length)} messages: ${contextUsed(talk.chat())}`;
+  if (length > 0) process.stdout.write(`${out.dim(before)}\n`);
   process.stdout.write('\n');
   /** @type {string[]} */
   const history = [];

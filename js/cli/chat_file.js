@@ -7,6 +7,7 @@ import path from 'node:path';
 import { CllaError } from '../index.js';
 import { processLocks } from '../store/processes.js';
 import { samplingOptions } from './arguments.js';
+import { FULL } from './terminal.js';
 
 /**
  * @typedef {import('../types.js').Model} Model
@@ -16,10 +17,17 @@ import { samplingOptions } from './arguments.js';
 
 const PRIVATE = 0o600; // a conversation is for its owner's eyes
 
-/** @param {string} file @param {unknown} error */
+/** @param {string} file @param {any} error */
 function cannotSave(file, error) {
   const why = error instanceof Error ? error.message : error;
-  return new CllaError('NOT_READABLE', `the chat cannot be saved to ${file || '""'}: ${why}`, { cause: error });
+  const code = FULL.includes(error.code) ? 'NO_SPACE' : 'NOT_READABLE';
+  return new CllaError(code, `the chat cannot be saved to ${file || '""'}: ${why}`, { cause: error });
+}
+
+/** A refusal with the name of the file: the command line has the model's, too. @param {string} file @param {unknown} error */
+function named(file, error) {
+  if (!(error instanceof CllaError) || error.code === 'ABORTED' || error.code === 'NOT_READABLE') return error;
+  return new CllaError(error.code, `${file}: ${error.message}`, { cause: error });
 }
 
 /** What a failure leaves where a file is missing; any other failure stays one. @param {any} error */
@@ -57,6 +65,12 @@ async function checkTarget(target) {
   closeSync(openSync(unfinished, 'wx', PRIVATE));
   unlinkSync(unfinished); // at once: no signal comes between
 }
+
+/**
+ * Whether a file is still the one that was seen.
+ * @param {import('node:fs').Stats} now @param {import('node:fs').Stats | undefined} then
+ */
+const isSame = (now, then) => now.ino === then?.ino && now.mtimeMs === then.mtimeMs && now.size === then.size;
 
 /**
  * Whole or not at all: into another file, which takes the place of the old one with its owner and permissions.
@@ -106,6 +120,9 @@ export async function openChatFile(given) {
     throw new CllaError('BAD_ARGUMENT', `${file} holds a chat ${told}: --system cannot change it`);
   }
 
+  /** The file whose place this chat is to take. @type {import('node:fs').Stats | undefined} */
+  let seen;
+
   return {
     /**
      * What one program saves another would not know: the second one is refused.
@@ -118,11 +135,24 @@ export async function openChatFile(given) {
      * @returns {Promise<Chat | undefined>} the saved chat; undefined where there is no file yet
      */
     async resume(model, signal) {
-      if (!(await stat(target).catch(missing))) return undefined;
-      return checkSystem(await model.restore(target, { sampling: samplingOptions(given), trim: given.trim, signal }));
+      seen = await stat(target).catch(missing);
+      if (!seen) return undefined;
+      const restoring = model.restore(target, { sampling: samplingOptions(given), trim: given.trim, signal });
+      return checkSystem(await restoring.catch((error) => Promise.reject(named(file, error))));
     },
 
-    /** @param {Chat} chat */
-    save: async (chat) => writeFile(target, await chat.save()).catch(refuse),
+    /**
+     * Where it came from; but beside a file that another program has written meanwhile, because this one was stopped
+     * (Ctrl-Z) or the other one asks for no lock.
+     * @param {Chat} chat
+     */
+    async save(chat) {
+      const blob = await chat.save();
+      const found = await stat(target).catch(missing);
+      const taken = found !== undefined && !isSame(found, seen);
+      const beside = `${target}.${process.pid}`;
+      await writeFile(taken ? beside : target, blob).catch(refuse);
+      if (taken) throw new CllaError('IN_USE', `another program has saved a chat to ${file} meanwhile: this one is in ${beside}`);
+    },
   };
 }

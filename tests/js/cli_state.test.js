@@ -71,6 +71,38 @@ test('a program that was killed does not keep its file from others', () =>
     assert.equal((await savedMessages(file)).length, 2);
   }));
 
+test('what another program wrote while this one was stopped is not overwritten', () =>
+  inFolder(async (folder) => {
+    const file = path.join(folder, 'chat.clla');
+    const first = spawn(process.execPath, [cli, ...CHAT, '--json', '--resume', file], { stdio: 'pipe' });
+    first.stdin.write(`${SAID[0]}\n`);
+    await new Promise((resolve) => first.stdout.once('data', resolve));
+    writeFileSync(file, 'what another one wrote');
+    let told = '';
+    first.stderr.on('data', (text) => (told += text));
+    const ended = new Promise((resolve) => first.on('close', resolve));
+    first.stdin.end();
+    const beside = `${file}.${first.pid}`;
+    assert.equal(await ended, 3);
+    assert.equal(told, `clla: another program has saved a chat to ${file} meanwhile: this one is in ${beside}\n`);
+    assert.equal(readFileSync(file, 'utf8'), 'what another one wrote');
+    assert.deepEqual(readdirSync(folder).sort(), [file, beside].map((name) => path.basename(name)));
+    await withModel({ threads: 1 }, async (model) => assert.equal((await model.restore(beside)).messages.length, 2));
+  }));
+
+test('a full disk is told as one, and what was saved before stays', () =>
+  inFolder(async (folder) => {
+    const file = path.join(folder, 'chat.clla');
+    replies([SAID[0]], '--resume', file);
+    const saved = readFileSync(file);
+    const limited = ['-c', 'ulimit -f 8; exec "$@"', 'sh', process.execPath, cli, ...CHAT, '--resume', file];
+    const { status, stderr } = spawnSync('sh', limited, { encoding: 'utf8', input: 'Hello\n' });
+    assert.equal(status, 4, stderr);
+    assert.match(stderr, /^clla: the chat cannot be saved to .*chat\.clla: EFBIG: [^\n]*\n$/);
+    assert.deepEqual(readFileSync(file), saved);
+    assert.deepEqual(readdirSync(folder), ['chat.clla']);
+  }));
+
 test('/clear, sampling and -p work on a resumed chat', () =>
   inFolder(async (folder) => {
     const file = path.join(folder, 'chat.clla');
@@ -92,6 +124,7 @@ test('a file that does not fit is refused and stays as it is', () =>
       const { status: got, stdout, stderr } = clla([...CHAT, '--resume', file, ...args], 'Hello\n');
       assert.equal(got, status, stderr);
       assert.match(stderr, sentence);
+      assert.ok(stderr.startsWith(`clla: ${file}`), stderr);
       assert.equal(stdout, '');
       assert.deepEqual(readFileSync(file), bytes, 'the file was changed');
       assert.deepEqual(readdirSync(folder), ['chat.clla']);
