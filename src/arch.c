@@ -90,10 +90,17 @@ static void read_heads(reader *r, hyper *h) {
 /* ---- latents -------------------------------------------------------------------------------------------------- */
 
 enum { CHANNELS_LIMIT = 2048 }; /* of the latent, and of its rope key */
+_Static_assert(CHANNELS_LIMIT == 2048 && KV_SINKS_MAX == 1024, "as messages say");
 
-static void fail(reader *r, const char *suffix, const char *why) {
-    if (r->status == CLLA_OK)
-        r->status = clla_fail(r->error, CLLA_BAD_FILE, "%s.%s: %s", r->a->name, suffix, why);
+static void want(reader *r, bool good, const char *suffix, uint32_t value, const char *wanted) {
+    if (r->status == CLLA_OK && !good)
+        r->status = clla_fail(r->error, CLLA_BAD_FILE, "%s.%s is %u: want %s", r->a->name, suffix, value, wanted);
+}
+
+static void want_items(reader *r, const gguf_entry *e, const char *suffix, uint32_t count, const char *item) {
+    if (r->status == CLLA_OK && !(e->is_array && e->count == count))
+        r->status = clla_fail(r->error, CLLA_BAD_FILE, "%s.%s: want an array of %u numbers, one for each %s, got %s%llu",
+                              r->a->name, suffix, count, item, e->is_array ? "" : "no array but ", (unsigned long long)e->count);
 }
 
 /* Layer i reads the latent of layer owner[i], which comes before it and reads its own. */
@@ -103,18 +110,14 @@ static void read_owners(reader *r, hyper *h) {
     uint32_t layers = h->layers < KV_LAYERS_MAX ? h->layers : KV_LAYERS_MAX;
     for (uint32_t i = 0; i < layers; i++) h->kv.owner[i] = (uint16_t)i;
     if (!e || r->status != CLLA_OK) return;
-    if (!e->is_array || e->count != h->layers) {
-        fail(r, "attention.kv_owner", "want an array of one layer number for each layer");
-        return;
-    }
-    for (uint32_t i = 0; i < layers; i++) {
+    want_items(r, e, "attention.kv_owner", h->layers, "layer");
+    for (uint32_t i = 0; i < layers && r->status == CLLA_OK; i++) {
         double owner = -1;
         bool known = gguf_number_at(r->g, e, i, &owner) && owner >= 0 && owner <= (double)i && owner == floor(owner);
         if (known) h->kv.owner[i] = (uint16_t)owner;
         if (known && h->kv.owner[h->kv.owner[i]] == h->kv.owner[i]) continue;
-        if (r->status == CLLA_OK)
-            r->status = clla_fail(r->error, CLLA_BAD_FILE, "%s: layer %u cannot read the latent of layer %g: want a layer up to "
-                                  "%u that reads its own", key, i, owner, i);
+        r->status = clla_fail(r->error, CLLA_BAD_FILE, "%s: layer %u cannot read the latent of layer %g: want a layer up to %u "
+                              "that reads its own", key, i, owner, i);
     }
 }
 
@@ -138,15 +141,16 @@ static void read_latent_bits(reader *r, hyper *h) {
         fail_group(r, h);
         return;
     }
-    if (e && e->is_array && e->count != groups) fail(r, "attention.kv_latent_bits", "want one number for each group of channels");
+    if (e && e->is_array) want_items(r, e, "attention.kv_latent_bits", groups, "group of channels");
     uint32_t stretches = 1;
     for (uint32_t g = 0; g < groups && r->status == CLLA_OK; g++) {
         if (e && e->is_array && !gguf_number_at(r->g, e, g, &bits)) bits = 0;
         if (is_bits(bits)) h->kv.group_bits[g] = (uint8_t)bits;
-        else fail(r, "attention.kv_latent_bits", "want 16, 8 or 4");
+        else r->status = clla_fail(r->error, CLLA_BAD_FILE, "%s of group %u is %g: want 16, 8 or 4", key, g, bits);
         stretches += g && h->kv.group_bits[g] != h->kv.group_bits[g - 1];
     }
-    if (stretches > 16) fail(r, "attention.kv_latent_bits", "the bits change more than 15 times");
+    if (r->status == CLLA_OK && stretches > 16)
+        r->status = clla_fail(r->error, CLLA_BAD_FILE, "%s: the bits change %u times: want at most 15", key, stretches - 1);
 }
 
 /* Numbers that follow from others, for tools that know deepseek2: they must agree. */
@@ -173,10 +177,10 @@ static void read_latent(reader *r, hyper *h) {
     kv->sinks = u32_or(r, "attention.kv_sink_tokens", 0);
     kv->minimum = !bool_or(r, "attention.kv_latent_symmetric", true);
     kv->rope_bits = (kv_bits)rope_bits;
-    if (!is_bits(rope_bits)) fail(r, "attention.rope_key_bits", "want 16, 8 or 4");
-    if (kv->sinks > KV_SINKS_MAX) fail(r, "attention.kv_sink_tokens", "more than 1024");
-    if (kv->rank > CHANNELS_LIMIT || kv->rope_dim > CHANNELS_LIMIT)
-        fail(r, "attention.kv_lora_rank", "the latent and its rope key are too wide: want at most 2048 channels each");
+    want(r, is_bits(rope_bits), "attention.rope_key_bits", rope_bits, "16, 8 or 4");
+    want(r, kv->sinks <= KV_SINKS_MAX, "attention.kv_sink_tokens", kv->sinks, "at most 1024");
+    want(r, kv->rank >= 1 && kv->rank <= CHANNELS_LIMIT, "attention.kv_lora_rank", kv->rank, "4 to 2048 channels");
+    want(r, kv->rope_dim <= CHANNELS_LIMIT, "rope.dimension_count", kv->rope_dim, "at most 2048 channels");
     read_owners(r, h);
     read_latent_bits(r, h);
     check_same(r, "attention.head_count_kv", 1);
@@ -263,15 +267,18 @@ static clla_status check_latent(const hyper *h, const char *name, clla_error *er
 }
 
 static clla_status check(const hyper *h, const char *name, clla_error *error) {
+    bool latent = h->kv.rank > 0;
+    const char *key = latent ? "attention.key_length_mla" : "attention.key_length";
+    const char *value = latent ? "attention.value_length_mla" : "attention.value_length";
     const struct {
         const char *what;
         uint32_t value, limit;
     } sizes[] = {
         {"block_count", h->layers, LAYER_LIMIT},        {"embedding_length", h->width, SIZE_LIMIT},
         {"feed_forward_length", h->ff_width, SIZE_LIMIT}, {"attention.head_count", h->heads, 4096},
-        {"attention.head_count_kv", h->kv_heads, 4096}, {"attention.key_length", h->key_dim, 4096},
-        {"attention.value_length", h->value_dim, 4096}, {"context_length", h->context, 1u << 30},
-        {"rope.dimension_count", h->rope_dim + (h->kv.rank > 0), 4096}, /* a latent need not have a rope key */
+        {"attention.head_count_kv", h->kv_heads, 4096}, {key, h->key_dim, 4096},
+        {value, h->value_dim, 4096}, {"context_length", h->context, 1u << 30},
+        {"rope.dimension_count", h->rope_dim + latent, 4096}, /* a latent need not have a rope key */
     };
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         if (sizes[i].value == 0 || sizes[i].value > sizes[i].limit)
@@ -280,7 +287,7 @@ static clla_status check(const hyper *h, const char *name, clla_error *error) {
     if (h->heads % h->kv_heads)
         return clla_fail(error, CLLA_BAD_FILE, "%s: %u heads do not divide among %u key/value heads", name, h->heads,
                          h->kv_heads);
-    clla_status status = h->kv.rank ? check_latent(h, name, error) : CLLA_OK;
+    clla_status status = latent ? check_latent(h, name, error) : CLLA_OK;
     if (status != CLLA_OK) return status;
     if (h->rope_dim % 2 || h->rope_dim > h->key_dim)
         return clla_fail(error, CLLA_BAD_FILE, "%s.rope.dimension_count is %u: want an even number up to %u", name,

@@ -48,10 +48,12 @@ typedef struct hyper {
 
 /* Read and check the numbers. Architecture "clla" (the header that clla defines, after deepseek2's):
  *
- *     attention.kv_lora_rank, .key_length_mla, .value_length_mla   channels: latent (a multiple of 4); key and value of a head
- *     rope.dimension_count                channels of the rope key beside the latent; 0: none
+ *     attention.kv_lora_rank              channels of the latent: a multiple of 4, at most 2048
+ *     attention.key_length_mla, .value_length_mla   of a head's key, rope key included, and of its value: a multiple of 4
+ *     rope.dimension_count                channels of the rope key beside the latent: even; 0: none
  *     attention.kv_owner                  i32 for each layer: whose latent it reads. Absent: its own
- *     attention.kv_latent_bits            16, 8 or 4, or one for each group of channels: what training rounded to
+ *     attention.kv_latent_bits            16, 8 or 4, or one for each group of channels (at most 15 changes): what training
+ *                                         rounded to
  *     attention.kv_latent_group           channels that share a scale (32): a multiple of 32 that divides the latent, unless
  *                                         that has 16 bits; .kv_latent_symmetric (true), else with minimum
  *     attention.rope_key_bits             16, 8 or 4

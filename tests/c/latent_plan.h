@@ -8,7 +8,7 @@
 
 #include "tiny_model.h"
 
-enum { PLAN_LAYERS = 8, PLAN_GROUPS = 8, PLAN_ROWS = 1024, PLAN_VALUES = 1 << 15 };
+enum { PLAN_LAYERS = 8, PLAN_GROUPS = 17, PLAN_ROWS = 1024, PLAN_VALUES = 1 << 15 };
 
 typedef struct latent_plan {
     uint32_t layers, width, heads, rank, rope, key, value, ff, q_rank, group, bits, rope_bits, sinks, context;

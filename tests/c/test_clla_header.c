@@ -38,35 +38,41 @@ static void test_sizes(void) {
     REFUSED("kv_lora_rank", p.without = "attention.kv_lora_rank");
     REFUSED("key_length_mla", p.without = "attention.key_length_mla");
     REFUSED("value_length_mla", p.without = "attention.value_length_mla");
-    REFUSED("latent's 0 channels", p.rank = 0);
+    REFUSED("kv_lora_rank is 0: want 4 to 2048 channels", p.rank = 0);
     REFUSED("latent's 36 channels", p.rank = 36);
     REFUSED("latent's 33 channels", p.rank = 33);
-    REFUSED("too wide", p.rank = 4096);
-    REFUSED("too wide", p.rank = UINT32_MAX / 32 * 32);
-    REFUSED("too wide", p.rope = 1u << 31);
+    REFUSED("kv_lora_rank is 4096: want 4 to 2048 channels", p.rank = 4096);
+    REFUSED("kv_lora_rank is 4294967264: want 4 to 2048 channels", p.rank = UINT32_MAX / 32 * 32);
+    REFUSED("rope.dimension_count is 2147483648: want at most 2048 channels", p.rope = 1u << 31);
     REFUSED("rope.dimension_count is 7", p.rope = 7);
     REFUSED("has none left beside it", p.rope = 24);
     REFUSED("has none left beside it", p.rope = 26);
-    REFUSED("key_length", p.key = 0);
-    REFUSED("key_length", p.key = 1u << 20);
-    REFUSED("value_length", p.value = 0);
+    REFUSED("key_length_mla is 0: want 1 to 4096", p.key = 0);
+    REFUSED("key_length_mla is 1048576: want 1 to 4096", p.key = 1u << 20);
+    REFUSED("value_length_mla is 0: want 1 to 4096", p.value = 0);
     REFUSED("multiple of 4", p.value = 18);
     REFUSED("head_count", p.heads = 0);
     REFUSED("head_count", p.heads = 1u << 30);
     REFUSED("block_count", p.layers = 0, p.owners = 0);
-    REFUSED("kv_owner", p.layers = 2000);
+    REFUSED("kv_owner: want an array of 2000 numbers, one for each layer, got 4", p.layers = 2000);
     REFUSED("block_count", p.layers = 2000, p.owners = 0);
     REFUSED("q_lora_rank", p.q_rank = UINT32_MAX);
 }
 
 static void test_owners(void) {
-    REFUSED("one layer number for each layer", p.owners = 3);
-    REFUSED("one layer number for each layer", p.owners = 5);
+    REFUSED("kv_owner: want an array of 4 numbers, one for each layer, got 3", p.owners = 3);
+    REFUSED("kv_owner: want an array of 4 numbers, one for each layer, got 5", p.owners = 5);
     REFUSED("layer 0 cannot read the latent of layer 1", p.owner[0] = 1, p.owner[1] = 0);
     REFUSED("layer 1 cannot read the latent of layer 2", p.owner[1] = 2);
     REFUSED("layer 3 cannot read the latent of layer 1", p.owner[3] = 1);
     REFUSED("layer 2 cannot read the latent of layer -1", p.owner[2] = UINT32_MAX);
     REFUSED("layer 3 cannot read the latent of layer 65536", p.owner[3] = 65536);
+}
+
+/* Latents of so many groups, of 4 and 8 bits in turns. */
+static void alternate(latent_plan *p, uint32_t groups) {
+    p->rank = groups * p->group, p->bits_items = groups;
+    for (uint32_t i = 0; i < groups; i++) p->group_bits[i] = 4u << i % 2;
 }
 
 static void test_bits(void) {
@@ -77,16 +83,17 @@ static void test_bits(void) {
     REFUSED("kv_latent_group is 32", p.rank = 40);
     REFUSED("kv_latent_group is 32", p.rank = 40, p.bits_items = 2, p.group_bits[0] = p.group_bits[1] = 16);
     REFUSED("kv_latent_group is 4294967264", p.group = UINT32_MAX / 32 * 32);
-    REFUSED("kv_latent_bits: want 16, 8 or 4", p.bits = 5);
-    REFUSED("kv_latent_bits: want 16, 8 or 4", p.bits = 0);
-    REFUSED("kv_latent_bits: want 16, 8 or 4", p.bits = 260);
-    REFUSED("kv_latent_bits: want 16, 8 or 4", p.bits_items = 2, p.group_bits[0] = 4, p.group_bits[1] = 32);
-    REFUSED("kv_latent_bits: want 16, 8 or 4", p.bits_items = 2, p.group_bits[0] = 4, p.group_bits[1] = UINT32_MAX); /* -1 */
-    REFUSED("one number for each group", p.bits_items = 1, p.group_bits[0] = 4);
-    REFUSED("one number for each group", p.bits_items = 3, p.group_bits[0] = p.group_bits[1] = p.group_bits[2] = 8);
-    REFUSED("rope_key_bits: want 16, 8 or 4", p.rope_bits = 32);
-    REFUSED("rope_key_bits: want 16, 8 or 4", p.rope_bits = UINT32_MAX);
-    REFUSED("kv_sink_tokens", p.sinks = 1u << 20);
+    REFUSED("kv_latent_bits of group 0 is 5: want 16, 8 or 4", p.bits = 5);
+    REFUSED("kv_latent_bits of group 0 is 0: want 16, 8 or 4", p.bits = 0);
+    REFUSED("kv_latent_bits of group 0 is 260: want 16, 8 or 4", p.bits = 260);
+    REFUSED("kv_latent_bits of group 1 is 32: want 16, 8 or 4", p.bits_items = 2, p.group_bits[0] = 4, p.group_bits[1] = 32);
+    REFUSED("kv_latent_bits of group 1 is -1: want 16, 8 or 4", p.bits_items = 2, p.group_bits[0] = 4, p.group_bits[1] = UINT32_MAX);
+    REFUSED("kv_latent_bits: want an array of 2 numbers, one for each group of channels, got 1", p.bits_items = 1, p.group_bits[0] = 4);
+    REFUSED("one for each group of channels, got 3", p.bits_items = 3, p.group_bits[0] = p.group_bits[1] = p.group_bits[2] = 8);
+    REFUSED("rope_key_bits is 32: want 16, 8 or 4", p.rope_bits = 32);
+    REFUSED("rope_key_bits is 4294967295: want 16, 8 or 4", p.rope_bits = UINT32_MAX);
+    REFUSED("kv_sink_tokens is 1048576: want at most 1024", p.sinks = 1u << 20);
+    REFUSED("kv_latent_bits: the bits change 16 times: want at most 15", alternate(&p, 17));
 }
 
 static void test_rest(void) {
@@ -153,6 +160,7 @@ static void test_good(void) {
     RUNS("clla", p.rank = 512, p.width = 20, p.heads = 1);
     RUNS("clla", p.rank = 256, p.group = 256, p.minimum = true);
     RUNS("clla", p.bits_items = 2, p.group_bits[0] = 16, p.group_bits[1] = 4);
+    RUNS("clla", alternate(&p, 16));
     RUNS("clla", p.bits = 16, p.rope_bits = 16, p.sinks = 5);
     RUNS("clla", p.bits = 16, p.rope_bits = 16, p.rank = 8);
     RUNS("clla", p.bits = 16, p.rank = 40, p.group = 64);
