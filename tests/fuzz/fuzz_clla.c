@@ -1,7 +1,8 @@
 /* fuzz_clla.c: models of architecture `clla` whose numbers are what the input says, one byte a number: ranks of 0 or huge,
  * owners in loops, groups that do not divide, tensors that are missing or too long. What the loader accepts must run, with
- * any cache specification that it accepts. An input of zeros is a good model, and a mutation changes one number of it or
- * the specification. Damage to the bytes of such files is fuzz_loader's. */
+ * any cache specification that it accepts. An input of zeros is a good model. A mutation changes one number or the
+ * specification, or makes the model good again, so that most faults stand alone. Damage to the bytes of such files is
+ * fuzz_loader's. */
 #include <stdio.h>
 
 #include "../c/latent_plan.h"
@@ -12,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed);
 
-enum { PLAN_BYTES = 45 }; /* that plan_of and the choice of a specification read */
+enum { PLAN_BYTES = 29 + PLAN_LAYERS + PLAN_GROUPS, SPEC_TEXT = 64 }; /* that plan_of and the choice of a specification read */
 
 static void need(bool truth, const char *what) {
     if (truth) return;
@@ -42,6 +43,12 @@ static void choose(input *in, uint32_t *number) {
     *number = byte >= 256 - count ? numbers[byte - (256 - count)] : byte <= 160 ? byte : (byte - 160) * 32;
 }
 
+/* Bits that can be, more often than not. */
+static void choose_bits(input *in, uint32_t *bits) {
+    if (in->left && *in->data % 4) *bits = 4u << next(in) % 3;
+    else choose(in, bits);
+}
+
 static bool flag(input *in) { return next(in) % 2; }
 
 static const char *choose_name(input *in) {
@@ -59,11 +66,13 @@ static latent_plan plan_of(input *in) {
     static const tensor_type types[] = {TENSOR_F16, TENSOR_F32, TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_IQ4_NL};
     latent_plan p = latent_plan_good();
     p.layers = p.owners = 2, p.rank = 32, p.ff = 4; /* small, so that many are tried */
-    uint32_t *const numbers[] = {&p.layers, &p.width, &p.heads, &p.rank, &p.rope, &p.key, &p.value, &p.ff, &p.q_rank, &p.group, &p.bits,
-                                 &p.rope_bits, &p.sinks, &p.context, &p.owners, &p.bits_items, &p.kv_heads_told, &p.key_told, &p.value_told};
+    uint32_t *const numbers[] = {&p.width, &p.heads, &p.rank, &p.rope, &p.key, &p.value, &p.ff, &p.q_rank, &p.group, &p.sinks, &p.context,
+                                 &p.owners, &p.bits_items, &p.kv_heads_told, &p.key_told, &p.value_told};
+    choose(in, &p.layers), p.owners = p.layers;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) choose(in, numbers[i]);
+    choose_bits(in, &p.bits), choose_bits(in, &p.rope_bits);
     for (uint32_t i = 0; i < PLAN_LAYERS; i++) p.owner[i] = i / 2 * 2, choose(in, &p.owner[i]);
-    for (uint32_t i = 0; i < PLAN_GROUPS; i++) p.group_bits[i] = 4u << i % 3, choose(in, &p.group_bits[i]);
+    for (uint32_t i = 0; i < PLAN_GROUPS; i++) p.group_bits[i] = 4u << i % 3, choose_bits(in, &p.group_bits[i]);
     p.minimum = flag(in), p.no_norm = flag(in), p.shared_up = flag(in), p.own_frequencies = flag(in);
     uint32_t scale = next(in);
     p.scale = scale ? (float)scale / 64 - 1 : 0;
@@ -73,6 +82,20 @@ static latent_plan plan_of(input *in) {
     if (p.owners > PLAN_ROWS) p.owners = PLAN_ROWS; /* items that are written */
     if (p.bits_items > PLAN_ROWS) p.bits_items = PLAN_ROWS;
     return p;
+}
+
+/* Each byte an item of a specification or, beyond those, a letter. */
+static void choose_spec(input *in, char text[SPEC_TEXT]) {
+    static const char *const items[] = {
+        "", ",clla", ",f32", ",f16", ",q8", ",q4", ",width=heads", ",width=latent", ",depth=own", ",depth=shared", ",length=all", ",bits=32",
+        ",bits=16", ",bits=8", ",bits=4", ",rope=32", ",rope=16", ",rope=8", ",rope=4", ",sym", ",min", ",group=32", ",group=64", ",group=96",
+        ",sinks=0", ",sinks=1", ",sinks=7", ",sinks=1024",
+    };
+    for (size_t length = 0; in->left && length + 16 < SPEC_TEXT; length = strlen(text)) {
+        uint32_t byte = next(in);
+        if (byte >= sizeof items / sizeof items[0]) text[length] = (char)byte;
+        else strcat(text, items[byte] + (length == 0 && byte > 0)); /* no comma before the first */
+    }
 }
 
 /* ---- what an accepted model must do -------------------------------------------------------------------------- */
@@ -87,7 +110,9 @@ static void run(clla_model *model, const char *kv) {
     for (int32_t i = 0; i < 15; i++) ids[i] = i * 13 % TINY_VOCABULARY;
     if (clla_session_bytes(model, &options, &bytes, &error)) return need(error.text[0], "a specification or a reason");
     if (bytes.cache + bytes.scratch > 1 << 26) return;
+    size_t before = memory_in_use();
     if (clla_session_create(model, &options, &session, &error)) return need(error.text[0], "a session or a reason");
+    need(memory_in_use() - before == bytes.cache + bytes.scratch, "as many bytes as were told");
     need(!clla_session_eval(session, ids, 8, &logits, &error) && logits, "a chunk and more");
     need(!clla_session_truncate(session, 5, &error), "truncate");
     need(!clla_session_fork(session, &fork, &error), "fork");
@@ -108,20 +133,20 @@ static clla_model *load(const gguf_writer *w) {
     return model;
 }
 
-/* The plan, then the specification as text: empty is the model's own. */
+/* The plan, one of several specifications, and one that is made up. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static gguf_writer w;
     static const char *const specs[] = {NULL, "f16", "f32", "q8", "q4", "width=heads,f32", "width=heads,q4,min", "bits=4,min,rope=4,sinks=3"};
     size_t before = memory_in_use();
     input in = {data, size};
     latent_plan p = plan_of(&in);
-    char text[64] = {0};
+    char text[SPEC_TEXT] = {0};
     latent_plan_write(&w, &p);
     clla_model *model = load(&w);
     writer_close(&w);
     if (model) {
         run(model, specs[next(&in) % 8]);
-        memcpy(text, in.data, in.left < sizeof text ? in.left : sizeof text - 1);
+        choose_spec(&in, text);
         if (text[0]) run(model, text);
         clla_model_free(model);
     }
@@ -133,6 +158,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
     if (max_size < PLAN_BYTES) return LLVMFuzzerMutate(data, size, max_size);
     if (size < PLAN_BYTES) memset(data + size, 0, PLAN_BYTES - size), size = PLAN_BYTES;
     if (seed % 8 == 0) return PLAN_BYTES + LLVMFuzzerMutate(data + PLAN_BYTES, size - PLAN_BYTES, max_size - PLAN_BYTES);
-    data[seed / 8 % PLAN_BYTES] = seed % 8 == 1 ? 0 : (uint8_t)(seed >> 16);
+    if (seed % 16 == 1) memset(data, 0, PLAN_BYTES); /* back to a model that is good */
+    else data[seed / 8 % PLAN_BYTES] = seed % 16 == 9 ? 0 : (uint8_t)(seed >> 16);
     return size;
 }
