@@ -54,6 +54,7 @@ static void items_mean_what_they_say(void) {
         {&minimum_model, "", "clla", {KV_LATENT, KV_Q4, KV_Q4, true, 64, 0}},
         {&minimum_model, "sym", "sym", {KV_LATENT, KV_Q4, KV_Q4, false, 64, 0}},
         {&minimum_model, "bits=8", "bits=8", {KV_LATENT, KV_Q8, KV_Q4, false, 64, 0}},
+        {&minimum_model, "f16", "bits=16,rope=16", {KV_LATENT, KV_F16, KV_F16, false, 32, 0}},
         {&fourless_model, "", "clla", {KV_LATENT, KV_MIXED, KV_Q8, false, 32, 0}},
         {&fourless_model, "rope=4", "rope=4", {KV_LATENT, KV_MIXED, KV_Q4, false, 32, 0}},
         {&fourless_model, "q4", "bits=4", {KV_LATENT, KV_Q4, KV_Q8, true, 32, 0}},
@@ -74,8 +75,25 @@ static void items_mean_what_they_say(void) {
     }
 }
 
+/* What is printed of a text parses to the same, and is printed alike. False where this model refuses the text. */
+static bool round_trips(const char *text, const kv_model *m) {
+    char again[KV_SPEC_TEXT], twice[KV_SPEC_TEXT];
+    kv_spec spec, read;
+    clla_error error = {{0}};
+    if (kv_spec_parse(text, m, &spec, &error) != CLLA_OK) {
+        CHECK(error.text[0], "%s: refused without a reason", text);
+        return false;
+    }
+    kv_spec_print(&spec, m, again);
+    CHECK(kv_spec_parse(again, m, &read, &error) == CLLA_OK, "%s is printed as %s: %s", text, again, error.text);
+    CHECK(kv_spec_equal(&spec, &read), "%s is printed as %s, which is another one", text, again);
+    kv_spec_print(&read, m, twice);
+    CHECK(strcmp(again, twice) == 0, "%s, then %s", again, twice);
+    return true;
+}
+
 /* Every combination of items, in the order of the axes. Returns how many this model has. */
-static int round_trips(const kv_model *m) {
+static int all_combinations(const kv_model *m) {
     static const char *const axes[][11] = {
         {"", "clla", "f32", "f16", "q8", "q8_0", "q4", "q4_0", NULL},
         {"", "width=heads", "width=latent", NULL},
@@ -89,21 +107,10 @@ static int round_trips(const kv_model *m) {
     enum { AXES = sizeof axes / sizeof *axes };
     int at[AXES] = {0}, parsed = 0, axis;
     do {
-        char text[256] = "", again[KV_SPEC_TEXT], twice[KV_SPEC_TEXT];
-        kv_spec spec, read;
-        clla_error error = {{0}};
+        char text[256] = "";
         for (axis = 0; axis < AXES; axis++)
             if (at[axis]) strcat(strcat(text, *text ? "," : ""), axes[axis][at[axis]]);
-        if (kv_spec_parse(text, m, &spec, &error) == CLLA_OK) {
-            parsed++;
-            kv_spec_print(&spec, m, again);
-            CHECK(kv_spec_parse(again, m, &read, &error) == CLLA_OK, "%s is printed as %s: %s", text, again, error.text);
-            CHECK(kv_spec_equal(&spec, &read), "%s is printed as %s, which is another one", text, again);
-            kv_spec_print(&read, m, twice);
-            CHECK(strcmp(again, twice) == 0, "%s, then %s", again, twice);
-        } else {
-            CHECK(error.text[0], "%s: refused without a reason", text);
-        }
+        parsed += round_trips(text, m);
         for (axis = 0; axis < AXES && !axes[axis][++at[axis]]; axis++) at[axis] = 0;
     } while (axis < AXES);
     return parsed;
@@ -111,9 +118,54 @@ static int round_trips(const kv_model *m) {
 
 static void printed_specs_parse_to_themselves(void) {
     for (int i = 0; i < KV_MODELS; i++) {
-        int parsed = round_trips(kv_models[i]);
+        int parsed = all_combinations(kv_models[i]);
         CHECK(parsed >= 100, "model %d: %d specifications only", i, parsed);
     }
+}
+
+/* A model as some header may have it. */
+static kv_model random_model(ref_random *r) {
+    static const uint8_t bits[] = {4, 8, 16};
+    kv_model m = {.layers = 1 + ref_next(r) % 6, .heads = 1 + ref_next(r) % 9, .key_dim = 4 + ref_next(r) % 200, .value_dim = 4 + ref_next(r) % 200};
+    m.group = KV_GROUP;
+    for (uint32_t i = 0; i < m.layers; i++) m.owner[i] = (uint16_t)i;
+    if (ref_next(r) % 4 == 0) return m;
+    uint32_t groups = 1 + ref_next(r) % 8, same = ref_next(r) % 2, share = 1 + ref_next(r) % 3, first = ref_next(r);
+    m.group *= 1 + ref_next(r) % 3, m.rank = groups * m.group, m.rope_dim = ref_next(r) % 3 ? 2 + ref_next(r) % 40 * 2 : 0;
+    m.rope_bits = (kv_bits)bits[ref_next(r) % 3], m.minimum = ref_next(r) % 2, m.sinks = ref_next(r) % 2 ? ref_next(r) % 1025 : 0;
+    for (uint32_t i = 0; i < groups; i++) m.group_bits[i] = bits[(same ? first : ref_next(r)) % 3];
+    for (uint32_t i = 0; i < m.layers; i++) m.owner[i] = (uint16_t)(i / share * share);
+    return m;
+}
+
+/* Some items, in any order, with numbers that fit and some that do not. */
+static void random_text(ref_random *r, char text[256]) {
+    static const char *const items[] = {"clla", "f32", "f16", "q8", "q4", "width=heads", "width=latent", "depth=own", "depth=shared", "length=all",
+                                        "bits=32", "bits=16", "bits=8", "bits=4", "rope=32", "rope=16", "rope=8", "rope=4", "sym", "min"};
+    enum { ITEMS = sizeof items / sizeof *items };
+    size_t length = 0;
+    for (uint32_t n = 1 + ref_next(r) % 5; n > 0; n--) {
+        const char *joint = length == 0 ? "" : ref_next(r) % 2 ? "," : "+";
+        uint32_t item = ref_next(r) % (ITEMS + 4), group = 32 * (ref_next(r) % 9), sinks = ref_next(r) % 1030;
+        if (item < ITEMS) length += (size_t)sprintf(text + length, "%s%s", joint, items[item]);
+        else if (item % 2) length += (size_t)sprintf(text + length, "%sgroup=%u", joint, group);
+        else length += (size_t)sprintf(text + length, "%ssinks=%u", joint, sinks);
+    }
+}
+
+static void random_specs_round_trip_for_random_models(void) {
+    ref_random random = {11};
+    int parsed = 0;
+    for (int i = 0; i < 400; i++) {
+        kv_model m = random_model(&random);
+        CHECK(round_trips("", &m), "model %d: no default", i);
+        for (int k = 0; k < 200; k++) {
+            char text[256];
+            random_text(&random, text);
+            parsed += round_trips(text, &m);
+        }
+    }
+    CHECK(parsed >= 10000, "%d specifications only", parsed);
 }
 
 static void refusals_tell_why(void) {
@@ -383,6 +435,7 @@ static void runs_side_by_side(void) {
 int main(void) {
     RUN("kv spec: every item, its meaning and its short form", items_mean_what_they_say);
     RUN("kv spec: what is printed parses to the same, for every combination and model", printed_specs_parse_to_themselves);
+    RUN("kv spec: and so it does for models and specifications made at random", random_specs_round_trip_for_random_models);
     RUN("kv spec: every refusal tells the reason", refusals_tell_why);
     RUN("kv spec: any text is read or refused", any_text_is_read_or_refused);
     RUN("kv bits: rounding is the definition, bit for bit", rounding_is_the_definition);

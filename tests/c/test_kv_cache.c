@@ -307,6 +307,7 @@ static void parts_by_hand(void) {
         {{&uneven_model, "q4"}, {2 * 2 * (16 + 32), 2 * 2 * 3 * 2, 0, 0}}, /* whole blocks: as 32 and 64 channels */
         {{&small_model, "clla"}, {2 * 32, 2 * (2 * 2 + 2), 2 * 16, 0}}, /* 108 of 6,144 bytes */
         {{&mixed_model, "clla"}, {3 * (2 * 32 + 64 + 2 * 16), 3 * (4 * 2 + 2 + 2), 3 * 16, 3 * 4 * 184 * 2}}, /* halves have a factor */
+        {{&mixed_model, "min,sinks=0"}, {3 * (2 * 32 + 64 + 2 * 16), 3 * (2 * 2 + 2 * 4 + 2 + 2), 3 * 16, 0}}, /* of 4 bits alone */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         kv_spec spec;
