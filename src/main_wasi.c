@@ -366,6 +366,7 @@ typedef struct completion {
 
 /* The session that a file holds; none where there is no file yet. */
 static clla_status resume(completion *d, const clla_session_options *options, clla_error *error) {
+    if (d->line->resume[0] == '\0') return clla_fail(error, CLLA_BAD_FILE, "--resume: a file without a name");
     FILE *file = fopen(d->line->resume, "rb");
     if (file == NULL && errno == ENOENT) return CLLA_OK;
     if (file == NULL) return clla_fail(error, CLLA_BAD_FILE, "%s: %s", d->line->resume, strerror(errno));
@@ -374,9 +375,12 @@ static clla_status resume(completion *d, const clla_session_options *options, cl
                                        : clla_restorer_create(d->model, options, &d->restorer, error);
     for (size_t n; status == CLLA_OK && (n = fread(piece, 1, PIECE, file)) > 0;)
         status = clla_restorer_feed(d->restorer, piece, n, error);
-    if (status == CLLA_OK && ferror(file))
-        status = clla_fail(error, CLLA_BAD_FILE, "%s: %s", d->line->resume, strerror(errno));
+    if (status == CLLA_OK && ferror(file)) status = clla_fail(error, CLLA_BAD_FILE, "%s", strerror(errno));
     if (status == CLLA_OK) status = clla_restorer_finish(d->restorer, &d->session, error);
+    if (status != CLLA_OK && d->restorer) {
+        const clla_error why = *error; /* of this file, not of the model's */
+        clla_fail(error, status, "%s: %s", d->line->resume, why.text);
+    }
     memory_resize(piece, 0);
     fclose(file);
     return status;
@@ -474,9 +478,10 @@ static clla_status open_completion(completion *d, clla_error *error) {
     return status == CLLA_OK ? open_sampler(d, error) : status;
 }
 
-/* How many tokens there will be at most, and memory for them: the last one needs no room in the context. */
+/* How many tokens there will be at most, and memory for them. The last one needs no room in the context, but where it is
+ * saved: what was said before is all in the file. */
 static clla_status take_room(completion *d, clla_error *error) {
-    d->limit = clla_session_context(d->session) - clla_session_length(d->session) + 1u;
+    d->limit = clla_session_context(d->session) - clla_session_length(d->session) + (d->line->resume ? 0u : 1u);
     if (d->line->max_tokens >= 0 && d->line->max_tokens < (double)d->limit) d->limit = (size_t)d->line->max_tokens;
     d->ids = memory_resize(NULL, (d->limit + 1) * sizeof *d->ids);
     return d->ids != NULL ? CLLA_OK : no_memory("the reply", (d->limit + 1) * sizeof *d->ids, error);
@@ -527,8 +532,7 @@ static clla_status generate(completion *d, clla_error *error) {
     status = take_text(d, &stream, -1, error);
     d->ended = platform_milliseconds();
     if (status != CLLA_OK || !d->line->resume) return status;
-    const bool open = d->count > 0 && d->count == d->limit; /* the last token is not in the session yet */
-    if (open && clla_session_length(d->session) < clla_session_context(d->session))
+    if (d->count > 0 && d->count == d->limit) /* the last token is not in the session yet */
         status = clla_session_eval(d->session, &d->ids[d->count - 1], 1, &logits, error);
     return status == CLLA_OK ? save(d, error) : status;
 }

@@ -17,7 +17,7 @@
  *
  * Nothing of a head is believed before its seal is right; then the new session is made, and the rest goes straight to
  * its place there. The session is handed over when the last seal is right, so what is damaged is never used. The seals
- * find accidents; against a file that was made to deceive all sizes, the specification and the tokens are checked
+ * find accidents; against a file that was made to deceive, all sizes, the specification and the tokens are checked
  * besides, so that it can at most bring other numbers into the cache. */
 #include <string.h>
 
@@ -334,7 +334,8 @@ static clla_status check_saved_tokens(const clla_restorer *r, clla_error *error)
     uint32_t vocabulary = r->model->hyper.vocabulary;
     for (uint32_t i = 0; i < r->head.length; i++)
         if (ids[i] < 0 || (uint32_t)ids[i] >= vocabulary)
-            return clla_fail(error, CLLA_BAD_FILE, "token %u of the saved session is %d: the vocabulary has 0 to %u", i,
+            return clla_fail(error, CLLA_BAD_FILE,
+                             "the saved session is damaged: its token %u is %d, the vocabulary has 0 to %u", i,
                              (int)ids[i], vocabulary - 1);
     return CLLA_OK;
 }

@@ -240,6 +240,20 @@ for (const [model, kv] of SAVED) {
   });
 }
 
+test('where the context ends a saved session holds all that was said', () => {
+  const context = ['--ctx', '24', '--ignore-eos'];
+  for (const program of Object.values(PROGRAMS)) {
+    const folder = mkdtempSync(path.join(tmpdir(), 'clla-programs-'));
+    const file = path.join(folder, 'session');
+    const { ids, prompt_ids } = startJson(program, ['complete', model, '-p', 'Once upon a time', ...context, '--resume', file]);
+    assert.equal(prompt_ids.length + ids.length, 24);
+    assert.equal(readFileSync(file).readUInt32LE(16), 24); // its length (src/state.c)
+    const longer = startJson(program, ['complete', model, '-p', 'a', '--max-tokens', '2', '--ctx', '40', '--resume', file]);
+    assert.equal(longer.prompt_ids.length, 1);
+    rmSync(folder, { recursive: true });
+  }
+});
+
 test('a file that does not fit is refused by every program and stays as it is', () => {
   const [{ after }] = resumeEverywhere(model, undefined, '-p', 'Once');
   const damaged = Buffer.from(after);
@@ -253,6 +267,7 @@ test('a file that does not fit is refused by every program and stays as it is', 
       const result = start(program, ['complete', model, '-p', 'x', '--resume', file, ...more]);
       assert.equal(result.status, status, result.stderr);
       assert.match(result.stderr, sentence);
+      if (status === 3) assert.ok(result.stderr.includes(`: ${file}: `), result.stderr);
       assert.deepEqual(readFileSync(file), bytes);
       assert.deepEqual(readdirSync(folder), ['session']);
     };
@@ -272,6 +287,9 @@ test('a session that cannot be saved is refused before anything is generated; no
     assert.equal(nowhere.status, 3, nowhere.stderr);
     assert.match(nowhere.stderr, /^clla: BAD_FILE: .*sss cannot be written: /);
     assert.equal(nowhere.stdout, '');
+    const nameless = start(program, [...complete, '']);
+    assert.deepEqual([nameless.status, nameless.stdout], [3, ''], nameless.stderr);
+    assert.match(nameless.stderr, /a file without a name/);
     const mine = path.join(folder, 'session.0.tmp');
     writeFileSync(mine, 'mine');
     assert.equal(start(program, [...complete, path.join(folder, 'session')]).status, 0);

@@ -395,7 +395,7 @@ static void forged_heads_are_refused(void) {
     }
     saved file = save(s, NULL, 4096);
     memcpy(file.bytes + 228 + 8, &(int32_t){TINY_VOCABULARY}, 4); /* the third token */
-    refuses(heads, NULL, file, CLLA_BAD_FILE, "token 2");
+    refuses(heads, NULL, file, CLLA_BAD_FILE, "damaged: its token 2");
     free(file.bytes);
     clla_session_free(s);
 }
