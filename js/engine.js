@@ -5,7 +5,7 @@ import { COMPUTE, STORE } from './protocol.js';
 import { LOAD, checkOptions } from './options.js';
 import { connect } from './rpc.js';
 import { locate, locateWasm } from './locate.js';
-import { piecesOf } from './source.js';
+import { piecesOf, piecesUntil } from './source.js';
 import { progressReporter } from './progress.js';
 import { closedError, createRuntime } from './runtime.js';
 import { createModel } from './model.js';
@@ -105,23 +105,13 @@ async function feedFile({ files }, worker, path, report) {
  * @param {Worker} worker
  * @param {ReturnType<typeof piecesOf>} stream
  * @param {Report} report
- * @param {Feed} feed its signal: a stream may keep us waiting for ever
+ * @param {Feed} feed
  */
 async function feedPieces(worker, { total, pieces }, report, { vocabularyOnly, signal }) {
-  const iterator = pieces[Symbol.asyncIterator]();
-  /** @type {Promise<never>} */
-  const aborted = new Promise((_, reject) => signal.addEventListener('abort', () => reject(abortError(signal))));
-  aborted.catch(() => {});
-  try {
-    for (;;) {
-      const { done, value: bytes } = await Promise.race([iterator.next(), aborted]);
-      if (done) return;
-      const transfer = [/** @type {ArrayBuffer} */ (bytes.buffer)];
-      const progress = await worker.call(COMPUTE.FEED, { bytes }, { transfer });
-      report(progress.fed, total ?? (progress.needed || undefined));
-      if (vocabularyOnly && progress.headerComplete) return;
-    }
-  } finally {
-    void iterator.return?.(undefined); // not awaited: it may never answer
+  for await (const bytes of piecesUntil(pieces, signal)) {
+    const transfer = [/** @type {ArrayBuffer} */ (bytes.buffer)];
+    const progress = await worker.call(COMPUTE.FEED, { bytes }, { transfer });
+    report(progress.fed, total ?? (progress.needed || undefined));
+    if (vocabularyOnly && progress.headerComplete) return;
   }
 }

@@ -5,6 +5,7 @@
 import { CllaError, abortError } from './errors.js';
 import { CHAT, checkIds, checkOptions, checkText } from './options.js';
 import { COMPUTE, STORE } from './protocol.js';
+import { piecesUntil } from './source.js';
 
 /**
  * @typedef {import('./types.d.ts').ChatNote} ChatNote
@@ -89,10 +90,8 @@ export async function saveSession(runtime, own, note, signal) {
  * @param {AbortSignal} [signal]
  */
 async function feedFile(runtime, restorer, file, signal) {
-  for await (const bytes of runtime.piecesOfFile(file)) {
-    if (signal?.aborted) throw abortError(signal);
+  for await (const bytes of piecesUntil(runtime.piecesOfFile(file), signal))
     await runtime.call(COMPUTE.RESTORE_FEED, { restorer, bytes }, { transfer: [/** @type {ArrayBuffer} */ (bytes.buffer)] });
-  }
 }
 
 /**

@@ -1,7 +1,7 @@
 // source.js: bytes that the caller has, in pieces; and the names of a split model: a file named
 // NAME-00001-of-0000N.gguf stands for all N of them. locate.js says what else a source may be.
 
-import { CllaError } from './errors.js';
+import { CllaError, abortError } from './errors.js';
 import { isBlob, isBuffer, isStream } from './kinds.js';
 
 /** @typedef {import('./types.d.ts').ModelSource} ModelSource */
@@ -100,6 +100,30 @@ export function piecesOf(source) {
   if (given && (isStream(source) || Symbol.asyncIterator in source || Symbol.iterator in source))
     return { total: undefined, pieces: checked(piecesIn(source)) };
   throw new CllaError('BAD_ARGUMENT', 'source: want a name, a path, a URL, a Blob, bytes, a stream or an async iterable');
+}
+
+/**
+ * Pieces until a signal comes: a stream may keep us waiting for ever.
+ * @param {AsyncIterable<Uint8Array>} pieces @param {AbortSignal} [signal]
+ */
+export async function* piecesUntil(pieces, signal) {
+  const iterator = pieces[Symbol.asyncIterator]();
+  let stop = () => {};
+  /** @type {Promise<never>} */
+  const aborted = new Promise((_, reject) => (stop = () => reject(abortError(signal))));
+  aborted.catch(() => {});
+  if (signal?.aborted) stop();
+  signal?.addEventListener('abort', stop);
+  try {
+    for (;;) {
+      const { done, value } = await Promise.race([aborted, iterator.next()]);
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    signal?.removeEventListener('abort', stop);
+    void iterator.return?.(undefined); // not awaited: it may never answer
+  }
 }
 
 /** @param {ArrayBuffer | ArrayBufferView} given */

@@ -193,6 +193,17 @@ test('a saved chat holds the tokens of its own messages, not those of a chat bef
     running.stop();
   }));
 
+test('a signal stops restoring from a stream that gives nothing more', () =>
+  withModel({ threads: 1 }, async (model) => {
+    const stop = new AbortController();
+    async function* stalls() {
+      yield new TextEncoder().encode('CLLA');
+      stop.abort();
+      await new Promise(() => {});
+    }
+    await assert.rejects(model.restore(/** @type {any} */ (stalls()), { signal: stop.signal }), fails('ABORTED', /stopped/));
+  }));
+
 test('a reply that is stopped before its first word leaves what was read before it in the cache', () =>
   withModel({ threads: 1 }, async (model) => {
     const chat = model.chat(DRAWN);
