@@ -37,6 +37,11 @@ static inline uint16_t f16_of_f32(float value) {
     return (uint16_t)(sign | ((magnitude + 0xc8000fffu + odd) >> 13));
 }
 
+/* The same, but the largest finite half stands for what lies beyond: an infinity would turn weights of 0 into NaN. */
+static inline uint16_t f16_finite(float value) {
+    return f16_of_f32(value > 65504.0f ? 65504.0f : value < -65504.0f ? -65504.0f : value);
+}
+
 static inline float f32_of_bf16(uint16_t b) { return f32_of_bits((uint32_t)b << 16); }
 
 #endif

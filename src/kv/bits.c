@@ -41,9 +41,6 @@ size_t kv_run_code_bytes(const kv_run *run) {
 
 /* ---- the quantizer ------------------------------------------------------------------------------------------- */
 
-/* The largest finite half stands for what lies beyond: an infinity would turn weights of 0 into NaN. */
-static uint16_t half_of(float x) { return f16_of_f32(x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x); }
-
 /* A group's scale and minimum: as stored, and what codes are made with. */
 typedef struct scaling {
     uint16_t scale, minimum;
@@ -58,10 +55,10 @@ static scaling scaling_of(const kv_run *run, const float *x, uint32_t n) {
         most = x[i] > most ? x[i] : most;
         largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
     }
-    scaling s = {.scale = half_of((run->minimum ? most - least : largest) / whole)};
+    scaling s = {.scale = f16_finite((run->minimum ? most - least : largest) / whole)};
     float scale = f32_of_f16(s.scale);
     s.inverse = scale > 0 ? 1.0f / scale : 0.0f;
-    if (run->minimum) s.minimum = half_of(least), s.offset = f32_of_f16(s.minimum), s.high = 15;
+    if (run->minimum) s.minimum = f16_finite(least), s.offset = f32_of_f16(s.minimum), s.high = 15;
     else s.low = run->bits == KV_Q8 ? -127 : -8, s.high = run->bits == KV_Q8 ? 127 : 7;
     return s;
 }
@@ -104,7 +101,7 @@ void kv_run_write(const kv_run *run, const float *x, uint8_t *row) {
         memcpy(row, x, run->channels * sizeof *x);
     } else if (run->bits == KV_F16) {
         for (uint32_t i = 0; i < run->channels; i++) {
-            uint16_t half = half_of(x[i]);
+            uint16_t half = f16_finite(x[i]);
             memcpy(row + 2 * i, &half, 2);
         }
     } else {

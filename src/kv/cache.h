@@ -42,7 +42,7 @@ typedef struct kv_cache {
     uint32_t tokens;     /* context rounded up to whole tiles */
     size_t head_bytes;   /* of one row and head: keys, then values */
     uint8_t *data;       /* [rows][heads] */
-    uint16_t *sinks;     /* [rows][heads][spec.sinks][key channels + value channels] */
+    uint16_t *sinks;     /* [rows][heads][spec.sinks][key channels, and value channels of heads] */
     uint64_t bytes;      /* all of it */
 } kv_cache;
 

@@ -10,16 +10,13 @@ static size_t tile_bytes(kv_bits bits, uint32_t channels) { return (size_t)chann
 size_t kv_key_tile_bytes(kv_bits bits, uint32_t dim) { return tile_bytes(bits, dim); }
 size_t kv_value_tile_bytes(kv_bits bits, uint32_t dim) { return tile_bytes(bits, kv_padded(dim)); }
 
-/* The largest finite half stands for what lies beyond: an infinity would turn weights of 0 into NaN. */
-static float clamp_f16(float x) { return x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x; }
-
 /* Channel c of the token stands at start + c * step. */
 static void write_token(kv_bits bits, uint8_t *tile, uint32_t dim, size_t start, size_t step, const float *x) {
     uint16_t *halves = (uint16_t *)(void *)tile;
     float *floats = (float *)(void *)tile;
     for (uint32_t c = 0; c < dim; c++) {
         size_t at = start + c * step;
-        if (bits == KV_F16) halves[half_place((uint32_t)at)] = f16_of_f32(clamp_f16(x[c]));
+        if (bits == KV_F16) halves[half_place((uint32_t)at)] = f16_finite(x[c]);
         else floats[at] = x[c];
     }
 }
