@@ -1,5 +1,5 @@
 // saved.js: a chat as a file: a session as the engine saves it (src/state.c), with what else makes the chat as its note.
-// The bytes travel in pieces; nowhere is the whole file held but in the Blob that the caller gets. Those of a stored chat
+// The bytes travel in pieces; nowhere is the whole file held but in a Blob that a caller asks for. Those of a stored chat
 // stay in the worker.
 
 import { CllaError, abortError } from './errors.js';
@@ -61,26 +61,36 @@ function readNote(bytes) {
 // ---- files ---------------------------------------------------------------------------------------------------------
 
 /**
+ * The file of a chat, piece by piece.
  * @param {Runtime} runtime
  * @param {SessionFacts} own it must not change until this is done
  * @param {ChatNote} note
  * @param {AbortSignal} [signal]
- * @returns {Promise<Blob>}
+ * @returns {AsyncGenerator<Uint8Array<ArrayBuffer>>}
  */
-export async function saveSession(runtime, own, note, signal) {
+export async function* piecesOfChat(runtime, own, note, signal) {
   const { saver } = await runtime.call(COMPUTE.SAVE_BEGIN, { session: own.session, note: writeNote(note) });
   try {
-    /** @type {Uint8Array<ArrayBuffer>[]} */
-    const pieces = [];
     for (;;) {
       if (signal?.aborted) throw abortError(signal);
       const piece = await runtime.call(COMPUTE.SAVE_READ, { saver });
-      if (piece.length === 0) return new Blob(pieces);
-      pieces.push(piece);
+      if (piece.length === 0) return;
+      yield piece;
     }
   } finally {
     await runtime.call(COMPUTE.SAVE_END, { saver }).catch(() => {}); // closed meanwhile: it is gone
   }
+}
+
+/**
+ * @param {Parameters<typeof piecesOfChat>} what
+ * @returns {Promise<Blob>}
+ */
+export async function saveSession(...what) {
+  /** @type {Blob[]} which a browser may keep on disk */
+  const parts = [];
+  for await (const piece of piecesOfChat(...what)) parts.push(new Blob([piece]));
+  return new Blob(parts);
 }
 
 /**

@@ -5,6 +5,8 @@ import { closeSync, openSync, unlinkSync } from 'node:fs';
 import { access, constants, open, readlink, realpath, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { CllaError } from '../index.js';
+import { keeperOf } from '../chat.js';
+import { piecesOfChat } from '../saved.js';
 import { processLocks } from '../store/processes.js';
 import { samplingOptions } from './arguments.js';
 import { FULL } from './terminal.js';
@@ -12,6 +14,7 @@ import { FULL } from './terminal.js';
 /**
  * @typedef {import('../types.js').Model} Model
  * @typedef {import('../types.js').Chat} Chat
+ * @typedef {import('../chat.js').Keeper} Keeper
  * @typedef {import('./arguments.js').Given} Given
  */
 
@@ -75,15 +78,15 @@ const isSame = (now, then) => now.ino === then?.ino && now.mtimeMs === then.mtim
 /**
  * Whole or not at all: into another file, which takes the place of the old one with its owner and permissions.
  * @param {string} target
- * @param {Blob} blob
+ * @param {AsyncIterable<Uint8Array>} pieces
  */
-async function writeFile(target, blob) {
+async function writeFile(target, pieces) {
   const unfinished = unfinishedOf(target);
   const old = await stat(target).catch(missing);
   const handle = await open(unfinished, 'wx', PRIVATE);
   try {
     try {
-      for await (const piece of blob.stream()) await handle.writeFile(piece);
+      for await (const piece of pieces) await handle.writeFile(piece);
       if (old) await handle.chown(old.uid, old.gid).catch(() => {}); // only root can give files away
       if (old) await handle.chmod(old.mode & 0o777);
       await handle.sync();
@@ -103,7 +106,7 @@ async function writeFile(target, blob) {
  */
 export async function openChatFile(given) {
   const file = String(given.resume);
-  const refuse = (/** @type {unknown} */ error) => Promise.reject(cannotSave(file, error));
+  const refuse = (/** @type {unknown} */ error) => Promise.reject(error instanceof CllaError ? error : cannotSave(file, error));
   if (file === '') return refuse('it has no name');
   const target = await behindLinks(file).catch(refuse);
   await checkTarget(target).catch(refuse);
@@ -147,11 +150,11 @@ export async function openChatFile(given) {
      * @param {Chat} chat
      */
     async save(chat) {
-      const blob = await chat.save();
+      const keep = /** @type {Keeper} */ (keeperOf.get(chat));
       const found = await stat(target).catch(missing);
       const taken = found !== undefined && !isSame(found, seen);
       const beside = `${target}.${process.pid}`;
-      await writeFile(taken ? beside : target, blob).catch(refuse);
+      await keep((...what) => writeFile(taken ? beside : target, piecesOfChat(...what))).catch(refuse);
       if (taken) throw new CllaError('IN_USE', `another program has saved a chat to ${file} meanwhile: this one is in ${beside}`);
     },
   };
