@@ -4,7 +4,7 @@
 //
 //   OUT_OF_MEMORY             weights or context do not fit; the message tells the bytes
 //   BAD_ARGUMENT              an option or argument is not valid; it is named
-//   BAD_FILE                  the model file is damaged or is not GGUF
+//   BAD_FILE                  the file is damaged, or is no GGUF or no saved chat
 //   TRUNCATED_FILE            the file ends before its data does, or shrank while it was read
 //   UNSUPPORTED_VERSION       of the file format
 //   UNSUPPORTED_TYPE          of a tensor

@@ -4,13 +4,13 @@
  * Methods of the thread that computes (worker.js). "Cancellable" ones stop between two pieces of work.
  */
 export const COMPUTE = /** @type {const} */ ({
-  /** { variant, threads, vocabularyOnly } -> { variant, threads, reasons }: make an engine that waits for bytes. */
+  /** { variant, threads, vocabularyOnly, wasmUrls } -> { variant, threads, reasons }: make an engine that waits for bytes. */
   OPEN: 'open',
   /** { path } -> LoadProgress; cancellable; events LoadProgress: read a file, all parts of it, and feed it. */
   READ_FILE: 'readFile',
-  /** { bytes, next } -> LoadProgress: feed a piece; `next` says that it begins the next part of a split file. */
+  /** { bytes } -> LoadProgress: feed a piece. */
   FEED: 'feed',
-  /** {} -> { info, bytes, context }: all bytes are fed; what the model is. */
+  /** {} -> { info, vocabulary, context, bytes }: all bytes are fed; what the model is. */
   FINISH: 'finish',
   /** { texts: [{ text, flags }] } -> number[][]: flags as TOKENIZE below. */
   TOKENIZE: 'tokenize',
@@ -41,7 +41,7 @@ export const COMPUTE = /** @type {const} */ ({
   /** { restorer }: done, or given up. */
   RESTORE_END: 'restoreEnd',
   /** { session, ids, sampling, maxTokens, stop, ignoreEos, logprobs } -> Generated; cancellable;
-   *  events { prefill: { done, total } } and { text }. */
+   *  events { prefill: { done, total } }, { token } where logprobs are asked for, and { text }. */
   GENERATE: 'generate',
   /** { session, ids } -> Float32Array[ids.length - 1], log-probability of each id after the ones before it;
    *  cancellable; events { prefill }. */

@@ -159,7 +159,7 @@ static clla_status feed_file(clla_loader *loader, const char *path, bool header_
 
 static clla_status feed_parts(clla_loader *loader, const command_line *c, bool header_only, uint8_t *piece,
                               clla_error *error) {
-    char path[4096];
+    char path[PATH_ROOM];
     clla_load_progress progress = {0};
     clla_status status = feed_file(loader, c->model, header_only, piece, error);
     clla_loader_progress(loader, &progress);
@@ -420,7 +420,8 @@ static clla_status check_target(const char *target, clla_error *error) {
     return CLLA_OK;
 }
 
-/* Whole or not at all: into another file, which takes the place of the old one. */
+/* Whole or not at all: into another file, which takes the place of the old one, or of a link. Whoever may read new files
+ * may read it: WASI has no permissions to copy. */
 static clla_status save(const completion *d, clla_error *error) {
     char path[PATH_ROOM];
     clla_save_options options = {.sampler = d->sampler};
