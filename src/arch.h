@@ -50,17 +50,21 @@ typedef struct hyper {
  *
  *     attention.kv_lora_rank              channels of the latent: a multiple of 4, at most 2048
  *     attention.key_length_mla, .value_length_mla   of a head's key, rope key included, and of its value: a multiple of 4
- *     rope.dimension_count                channels of the rope key beside the latent: even; 0: none
+ *     rope.dimension_count                channels of the rope key beside the latent: even (0: none)
  *     attention.kv_owner                  i32 for each layer: whose latent it reads. Absent: its own
- *     attention.kv_latent_bits            16, 8 or 4, or one for each group of channels (at most 15 changes): what training
+ *     attention.kv_latent_bits            (16) 16, 8 or 4, or one for each group of channels (at most 15 changes): what training
  *                                         rounded to
  *     attention.kv_latent_group           channels that share a scale (32): a multiple of 32 that divides the latent, unless
  *                                         that has 16 bits; .kv_latent_symmetric (true), else with minimum
- *     attention.rope_key_bits             16, 8 or 4
+ *     attention.rope_key_bits             (16) 16, 8 or 4
  *     attention.kv_sink_tokens            the first n tokens stay at 16 bits (0)
  *     rope.own_frequencies                (false) owners have a tensor rope_freqs: radians a position, whatever
  *                                         rope.freq_base says; then no rope.scaling, no rope_freqs for all layers
  *     attention.kv_latent_norm (true), .kv_shared_up (false), .q_lora_rank (0), .scale (1 / sqrt(key_length_mla))
+ * Tensors blk.N.*.weight where they differ from llama's, shapes as rows, columns: attn_q [heads * key_length_mla, width], or
+ * attn_q_a [q_lora_rank, width], attn_q_a_norm and attn_q_b; of owners attn_kv_a_mqa [rank + rope key, width] and, if normed,
+ * attn_kv_a_norm [rank]; of every layer, or with kv_shared_up of owners alone, the up-projections of each head: attn_k_b
+ * [heads][rank, key_length_mla - rope key] and attn_v_b [heads][value_length_mla, rank].
  * Values that this build cannot honour (experts, attention in both directions, unknown rope scaling, heads that do not
  * divide) are refused by name. */
 clla_status hyper_read(const gguf *g, const arch *a, hyper *h, clla_error *error);

@@ -13,11 +13,13 @@
  *
  * A string is items joined by "," or "+":
  *
- *   f32 f16 q8 q4          all of a row alike; with latents, q4 keeps the rope key in q8 (also "q8_0",
- *                          "q4_0"); rope=N says otherwise
+ *   f32 f16 q8 q4          all of a row alike (also "q8_0", "q4_0"); with latents q4 keeps the rope key in q8, unless rope=N
+ *                          says otherwise
  *   clla                   latents as the model's header says: the default of a model that has them. Others: f16
  *   width=heads|latent  depth=own|shared  length=all
  *   bits=32|16|8|4  rope=32|16|8|4  sym|min  group=N  sinks=N
+ *                          bits= is of heads or of the latent alone, rope= of the rope key; what is not named stays as the
+ *                          model's header says
  *
  * Printing a parsed spec gives a short form, which parses to the same spec for the same model. */
 #ifndef CLLA_KV_SPEC_H
