@@ -11,7 +11,8 @@ import { load } from '../../js/index.js';
 
 const [source, rowsPath, variant = 'auto'] = process.argv.slice(2);
 const sets = JSON.parse(readFileSync(rowsPath, 'utf8'));
-const model = await load(source, { variant: /** @type {any} */ (variant), threads: 1, context: 512 });
+const longest = Math.max(...Object.values(sets).flatMap((rows) => rows.map(([tokens]) => tokens.length)));
+const model = await load(source, { variant: /** @type {any} */ (variant), threads: 1, context: longest });
 
 /** @param {number[]} tokens @param {boolean[]} asked */
 async function lossOf(tokens, asked) {

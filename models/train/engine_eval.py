@@ -1,9 +1,11 @@
 """The twins once more, by the engine: loss, recall, decode speed and cache bytes.
 
     python engine_eval.py --data FOLDER --work FOLDER [--table TABLE] [--variant auto] [--only NAME...]
+    python engine_eval.py --data FOLDER --model FILE.gguf --context TOKENS
 
 exports the first seed of every finished twin (f32, so that only the cache differs from the framework), lets the engine
-evaluate the rows that the framework was evaluated on, and adds what it found to the run's file in results/.
+evaluate the rows that the framework was evaluated on, and adds what it found to the run's file in results/. With --model
+it prints loss by source and recall of that file instead.
 """
 import argparse
 import json
@@ -30,28 +32,41 @@ def rows_file(path, rows, count):
     Path(path).write_text(json.dumps(sets))
 
 
-def evaluate(model, rows_path, rows, variant):
+def held_out(model, rows_path, rows, variant):
+    """Loss by source in nats a token, its mean by the sources' shares, and accuracy and loss of the recall tasks."""
     found = node('models/train/engine_eval.js', model, rows_path, variant)
+    return {'loss': sum(found[n]['loss'] * s for n, s in zip(rows.names, rows.shares)),
+            'sources': {n: found[n]['loss'] for n in rows.names}, 'recall': {n: v for n, v in found.items() if 'accuracy' in v}}
+
+
+def evaluate(model, rows_path, rows, variant):
+    held = held_out(model, rows_path, rows, variant)
     bench = node('js/cli.js', 'bench', model, '--variant', variant, '--threads', 1, '--ctx', 8448, '--prefill', 512,
                  '--decode', '0,2048,8192', '--json')
     size = node('js/cli.js', 'inspect', model, '--variant', variant, '--json')
-    return {'loss': sum(found[n]['loss'] * s for n, s in zip(rows.names, rows.shares)),
-            'recall': {n: v for n, v in found.items() if 'accuracy' in v}, 'decode': bench['decode'],
+    return {'loss': held['loss'], 'recall': held['recall'], 'decode': bench['decode'],
             'bytes_per_token': size['bytes_per_token'], 'cache_bytes': size['cache_bytes']}
 
 
 def main():
     p = argparse.ArgumentParser(description='evaluate the twins in the engine')
     p.add_argument('--data', required=True)
-    p.add_argument('--work', required=True)
+    p.add_argument('--work')
+    p.add_argument('--model', help='a GGUF file; without it the twins of --work')
+    p.add_argument('--context', type=int, default=512, help='tokens of a row, with --model')
     p.add_argument('--table', choices=tuple(TABLES), default='small')
     p.add_argument('--variant', default='auto')
     p.add_argument('--count', type=int, default=32, help='rows a source and task, as --held-rows was')
     p.add_argument('--only', nargs='*')
     a = p.parse_args()
-    rows = Rows(a.data, TABLES[a.table].shape.context, 1, 0.0)
+    if not (a.work or a.model):
+        p.error('want --work or --model')
+    rows = Rows(a.data, a.context if a.model else TABLES[a.table].shape.context, 1, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         rows_file(f'{folder}/rows.json', rows, a.count)
+        if a.model:
+            print(json.dumps(held_out(Path(a.model).resolve(), f'{folder}/rows.json', rows, a.variant), indent=1))
+            return
         for name, runs in results(a.table).items():
             if (a.only and name not in a.only) or name.startswith('window'):
                 continue

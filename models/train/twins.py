@@ -100,7 +100,9 @@ def working_folder(a, config, folder):
 
 def train(a, work, *arguments):
     command = [sys.executable, str(HERE / 'train.py'), work, '--config', f'{work}/asked.json', '--data', a.data, '--resume',
-               *TRAINING, *TABLES[a.table].training, *arguments] + ([] if a.compile else ['--no-compile'])
+               *TRAINING, *TABLES[a.table].training, *arguments]
+    command += [] if a.compile else ['--no-compile']
+    command += ['--precision', a.precision] if a.precision else []
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -110,7 +112,6 @@ def run_one(a, name, seed, left):
     work = working_folder(a, kinds(table)[name], f'{name}-{seed}')
     check_texts(a)
     stop = ['--stop-after', str(max(left, 1))] if left < math.inf else []
-    stop += ['--precision', a.precision] if a.precision else []
     train(a, work, '--lr', str(RATE), '--tokens', str(table.tokens), '--seed', str(seed), '--evaluate', str(table.tokens / EVALUATIONS), *stop)
     return summarize(a, name, seed, work, table.tokens)
 
