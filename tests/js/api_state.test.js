@@ -205,14 +205,14 @@ test('a signal stops restoring from a stream that gives nothing more', () =>
   }));
 
 test('a reply that is stopped before its first word leaves what was read before it in the cache', () =>
-  withModel({ threads: 1 }, async (model) => {
+  withModel({ threads: 1, context: 8192 }, async (model) => { // which takes long to fill: the signal must come before its end
     const chat = model.chat(DRAWN);
     await say(chat, 'Once upon a time', 'The dog was');
     const { contextUsed } = chat.usage;
     for (let i = 0; i < 2; i++) {
       const stop = new AbortController();
       const long = { ...SHORT, signal: stop.signal, onPrefill: () => stop.abort() };
-      const { ids } = await chat.send('My secret is marmalade. '.repeat(40), long).done;
+      const { ids } = await chat.send('My secret is marmalade. '.repeat(700), long).done;
       assert.deepEqual(ids, []);
       assert.ok(chat.usage.contextUsed > contextUsed, 'some of it was read');
     }
