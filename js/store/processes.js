@@ -91,6 +91,11 @@ export function processLocks(folder) {
     return true;
   }
 
+  /** One that another program took over, because this one was stopped for long, is that one's. @param {string} file */
+  async function release(file) {
+    if ((await readFile(file, 'utf8').catch(() => '')) === String(process.pid)) await rm(file, { force: true });
+  }
+
   /** Where there is no room for a lock nobody holds it. @param {string} file @returns {Promise<boolean>} */
   async function isFree(file) {
     try {
@@ -113,7 +118,7 @@ export function processLocks(folder) {
         return await work();
       } finally {
         clearInterval(timer);
-        await rm(file, { force: true });
+        await release(file);
       }
     },
 

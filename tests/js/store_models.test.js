@@ -223,6 +223,15 @@ test('the lock of a program that is gone is removed by one program at a time', a
   assert.deepEqual([entered, readdirSync(place)], [2, []]);
 });
 
+test('a lock that another program has taken over stays', async () => {
+  const place = path.join(cache, 'locks');
+  const taken = async () => writeFileSync(path.join(place, readdirSync(place)[0]), String(process.ppid));
+  await processLocks(place).exclusive('x', new AbortController().signal, () => {}, taken);
+  const [file] = readdirSync(place);
+  assert.equal(readFileSync(path.join(place, file), 'utf8'), String(process.ppid));
+  rmSync(path.join(place, file));
+});
+
 test('a full disk has no room for a lock: nothing is added and no lock is left, and removing makes room', async (t) => {
   await models.add(new Blob([small('full.gguf')]), { name: 'full.gguf' });
   const handle = await open(tiny);
