@@ -22,7 +22,8 @@ import { embedCommand } from './cli/embed.js';
 import { inspectCommand, tokenizeCommand } from './cli/inspect.js';
 import { benchCommand, perplexityCommand } from './cli/measure.js';
 import { listCommand, pullCommand, removeCommand } from './cli/store.js';
-import { FULL, colours, interrupts } from './cli/terminal.js';
+import { colours, interrupts } from './cli/terminal.js';
+import { FULL } from './store/shelf_folder.js';
 
 /** @type {Partial<Record<import('./types.js').CllaErrorCode, number>>} */
 const EXIT_CODES = {

@@ -8,8 +8,8 @@ import { CllaError } from '../index.js';
 import { keeperOf } from '../chat.js';
 import { piecesOfChat } from '../saved.js';
 import { processLocks } from '../store/processes.js';
+import { FULL } from '../store/shelf_folder.js';
 import { samplingOptions } from './arguments.js';
-import { FULL } from './terminal.js';
 
 /**
  * @typedef {import('../types.js').Model} Model

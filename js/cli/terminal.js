@@ -102,7 +102,6 @@ export function progressBar(label, format) {
 
 const SIGNALS = /** @type {const} */ ({ SIGINT: 130, SIGTERM: 143, SIGHUP: 129 });
 const QUIET = ['EPIPE', 'EIO']; // of an output whose reader left
-export const FULL = ['ENOSPC', 'EDQUOT', 'EFBIG']; // of a disk that has no room
 const TWICE_MS = 300; // a terminal that closes, or a wrapper, may send one signal twice
 
 /** A terminal that was closed: Node crashes when it resets it at the end. @param {number} fd */

@@ -19,10 +19,12 @@ const NAME_MAX = 200; // of the 255 bytes that file systems take, endings apart
 const STEM_MAX = 160;
 const ENDINGS = ['', '.part', '.json']; // in the order of removal: a record shows what is left
 
+export const FULL = ['ENOSPC', 'EDQUOT', 'EFBIG']; // codes of a disk that has no room
+
 /** @param {any} error @param {string} what @returns {CllaError} */
 export function storageError(error, what) {
   if (error instanceof CllaError) return error;
-  const full = error?.code === 'ENOSPC' || error?.code === 'EDQUOT';
+  const full = FULL.includes(error?.code);
   const said = `${what}: ${full ? 'storage is full: ' : ''}${error?.message ?? error}`;
   return new CllaError(full ? 'NO_SPACE' : 'NOT_READABLE', said, { cause: error });
 }
