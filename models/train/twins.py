@@ -186,14 +186,18 @@ def tune(a):
 
 def trial(a, what, name, value, kind, rate):
     path = HERE / 'results' / a.table / f'{what}.json'
-    found = json.loads(path.read_text()) if path.exists() else {}
-    if str(value) in found.setdefault(name, {}):
+
+    def known():
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    if str(value) in known().get(name, {}):
         return
     tokens = TABLES[a.table].trial
     work = working_folder(a, kind, f'{what}/{name}-{value}')
     train(a, work, '--lr', str(rate), '--tokens', str(tokens), '--evaluate', str(tokens / 2))
     *_, last = (line for line in open(f'{work}/log.jsonl') if '"held"' in line)
-    found[name][str(value)] = json.loads(last)['held']['mean']
+    found = known()                                      # with what another program has tried meanwhile
+    found.setdefault(name, {})[str(value)] = json.loads(last)['held']['mean']
     path.write_text(json.dumps(found, indent=1) + '\n')
     print(what, name, value, found[name][str(value)], flush=True)
 
